@@ -1,0 +1,156 @@
+"""What the columns of a table mean, and their values in plain form."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from jaxmlp.data.errors import DataError, shorten
+
+Kind = Literal["numeric", "categorical"]
+"""Booleans count as numeric, 0 and 1."""
+
+Values: TypeAlias = NDArray[np.float64] | pa.Array
+"""Numeric: float64 `(n,)`, NaN where missing. Categorical: strings, null where missing."""
+
+
+class Kinds(NamedTuple):
+    """The reading of a table's columns.
+
+    Attributes:
+      used: Kind of each feature column, in the table's order.
+      dropped: Why each other column is not used.
+    """
+
+    used: dict[str, Kind]
+    dropped: dict[str, str]
+
+
+def infer_kinds(table: pa.Table, target: str) -> Kinds:
+    """Reads the kinds of all columns but the target from their types."""
+    used: dict[str, Kind] = {}
+    dropped: dict[str, str] = {}
+    for name in table.column_names:
+        if name == target:
+            continue
+        column = table[name]
+        kind = _kind(column.type)
+        if kind is None:
+            dropped[name] = f"values of type {column.type} are not supported"
+        elif column.null_count == len(column):
+            dropped[name] = "it has no value"
+        elif _counts_rows(column):
+            dropped[name] = "it numbers the rows"
+        else:
+            used[name] = kind
+    return Kinds(used, dropped)
+
+
+def decode(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, Values]:
+    """Brings the values of feature columns into plain form.
+
+    Args:
+      table: The table; further columns are ignored.
+      kinds: The columns to take, and what they mean.
+
+    Returns:
+      The values of each column; see `Values`.
+
+    Raises:
+      DataError: A column is missing from the table, a number is infinite, or a numeric
+        column holds something else; names column and row.
+    """
+    absent = [name for name in kinds if name not in table.column_names]
+    if absent:
+        raise DataError(
+            f"{len(absent)} column{'s' if len(absent) > 1 else ''} that the model needs "
+            f"are not in the table: {shorten(absent)}"
+        )
+    return {
+        name: _numbers(table[name], name)
+        if kind == "numeric"
+        else _texts(table[name], name)
+        for name, kind in kinds.items()
+    }
+
+
+def _kind(kind: pa.DataType) -> Kind | None:
+    if pa.types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    if _is_number(kind):
+        return "numeric"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "categorical"
+    return "categorical" if pa.types.is_string_view(kind) else None
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+    )
+
+
+def _counts_rows(column: pa.ChunkedArray) -> bool:
+    """Whether the values are 0, 1, 2, … or 1, 2, 3, …: an index, not a feature."""
+    if not pa.types.is_integer(column.type) or column.null_count or len(column) < 3:
+        return False
+    first = column[0].as_py()
+    if first not in (0, 1):
+        return False
+    return bool((column.to_numpy() == np.arange(first, first + len(column))).all())
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    return column
+
+
+def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+    column = _decoded(column)
+    if pa.types.is_null(column.type):
+        return np.full(len(column), np.nan)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    elif not _is_number(column.type):
+        column = _parse_numbers(column, name)
+    values = np.array(column.cast(pa.float64(), safe=False), np.float64)
+    is_infinite = np.isinf(values)
+    if is_infinite.any():
+        row = int(is_infinite.argmax())
+        raise DataError(
+            f"column {name!r}, row {row}: the value is infinite; "
+            "leave it empty if it is unknown"
+        )
+    return values
+
+
+def _parse_numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Reads numbers given as text, as a file does whose other values are missing."""
+    texts = _texts(column, name)
+    for row, text in enumerate(texts.to_pylist()):
+        try:
+            float(text or "nan")
+        except ValueError:
+            raise DataError(
+                f"column {name!r}, row {row}: {text!r} is not a number, "
+                "and the model needs one there"
+            ) from None
+    return pc.if_else(pc.equal(texts, ""), None, texts).cast(pa.float64())
+
+
+def _texts(column: pa.ChunkedArray, name: str) -> pa.Array:
+    column = _decoded(column)
+    try:
+        texts = column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise DataError(
+            f"column {name!r} holds {column.type}, and the model needs categories there"
+        ) from error
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts

@@ -1,0 +1,134 @@
+"""The target column: two values, one of which is the positive one."""
+
+import difflib
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from jaxmlp.data.errors import DataError, shorten
+
+Label = bool | int | float | str
+
+
+class Classes(NamedTuple):
+    """The two values of the target.
+
+    Attributes:
+      negative: Value coded as 0.
+      positive: Value coded as 1, whose probability is predicted.
+    """
+
+    negative: Label
+    positive: Label
+
+
+def find_column(table: pa.Table, name: str, what: str) -> pa.ChunkedArray:
+    """Takes a column by name.
+
+    Raises:
+      DataError: There is none; names the nearest and the columns that exist.
+    """
+    names = table.column_names
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"no {what} column {name!r}{hint} (the columns are: {shorten(names)})"
+        )
+    return table[name]
+
+
+def find_classes(column: pa.ChunkedArray, target: str, positive: str | None) -> Classes:
+    """Finds the two values of a target and which of them is positive.
+
+    Args:
+      column: The target column.
+      target: Its name, for messages.
+      positive: The positive value as text, or None for the greater one: 1 of 0 and 1,
+        True of False and True, "yes" of "no" and "yes".
+
+    Raises:
+      DataError: A label is missing, there are not two values, or `positive` is neither.
+    """
+    values = _labels(column, target)
+    distinct = sorted(set(values), key=lambda v: (isinstance(v, str), v))
+    if len(distinct) != 2:
+        shown = shorten([repr(value) for value in distinct], most=5)
+        raise DataError(
+            f"target column {target!r} has {len(distinct)} distinct "
+            f"value{'' if len(distinct) == 1 else 's'} ({shown}); two are needed"
+        )
+    negative, default = distinct
+    wanted = {positive, positive and _canonical(positive)}
+    if positive is None or as_text(default) in wanted:
+        return Classes(negative, default)
+    if as_text(negative) in wanted:
+        return Classes(default, negative)
+    raise DataError(
+        f"--positive {positive!r} is not a value of target column {target!r}: "
+        f"it holds {negative!r} and {default!r}"
+    )
+
+
+def encode_labels(
+    column: pa.ChunkedArray, target: str, classes: Classes
+) -> NDArray[np.int32]:
+    """Codes a target column as 0 and 1, `(n,)`.
+
+    Raises:
+      DataError: A label is missing or neither of the two.
+    """
+    codes = {as_text(classes.negative): 0, as_text(classes.positive): 1}
+    texts = [as_text(value) for value in _labels(column, target)]
+    for row, text in enumerate(texts):
+        if text not in codes:
+            raise DataError(
+                f"target column {target!r}, row {row}: the label {text!r} is neither "
+                f"{classes.negative!r} nor {classes.positive!r}"
+            )
+    return np.array([codes[text] for text in texts], np.int32)
+
+
+def as_text(label: Label) -> str:
+    """One text for one label, whatever type a file gave it: 1, 1.0 and "1" are the same."""
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return str(label)
+
+
+def _canonical(text: str) -> str:
+    try:
+        number = float(text)
+    except ValueError:
+        return {"true": "True", "false": "False"}.get(text.lower(), text)
+    return as_text(number) if math.isfinite(number) else text
+
+
+def _labels(column: pa.ChunkedArray, target: str) -> list[Label]:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        raise DataError(f"target column {target!r} holds {column.type}, not labels")
+    is_missing = pc.is_null(column, nan_is_null=True).to_numpy()
+    if is_missing.any():
+        raise DataError(
+            f"target column {target!r}: {is_missing.sum()} of {len(column)} labels are "
+            f"missing, the first in row {int(np.argmax(is_missing))}; remove these rows"
+        )
+    if not _is_plain(column.type):
+        column = column.cast(pa.string())
+    labels: list[Label] = column.to_pylist()
+    return labels
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_string(kind)
+    )

@@ -1,0 +1,128 @@
+"""Reading and writing of CSV and Parquet files, through pyarrow."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from jaxmlp.data.errors import DataError
+
+# What pyarrow takes for missing, and "?", which the UCI tables use.
+_MISSING = [*pyarrow.csv.ConvertOptions().null_values, "?"]
+
+
+def read_table(path: str | Path, *, text_columns: Collection[str] = ()) -> pa.Table:
+    """Reads a CSV or Parquet file.
+
+    The content decides which it is, not the name. A CSV file has a header, is UTF-8,
+    may be compressed (gzip, bz2, zstd by its name's ending), and is separated by commas,
+    semicolons, tabs or bars, whichever its header holds most of. A column's type is
+    inferred from all of its values.
+
+    Args:
+      path: The file.
+      text_columns: Columns of a CSV file to read as text whatever their values look like.
+
+    Returns:
+      The table, at least one row and one column, with distinct column names.
+
+    Raises:
+      DataError: The file is missing, unreadable, empty, or names a column twice.
+    """
+    path = Path(path)
+    table = _parse(path, _read_bytes(path), text_columns)
+    repeated = sorted({n for n in table.column_names if table.column_names.count(n) > 1})
+    if repeated:
+        raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one")
+    if table.num_columns == 0 or table.num_rows == 0:
+        raise DataError(f"{path}: the table has no rows")
+    return table
+
+
+def write_table(table: pa.Table, path: str | Path) -> None:
+    """Writes a table as CSV or Parquet, by the name's ending; whole or not at all.
+
+    Raises:
+      DataError: The ending is neither .csv nor .parquet, or the file cannot be written.
+    """
+    path = Path(path)
+    check_writable_name(path)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    write = (
+        pyarrow.parquet.write_table
+        if path.suffix.lower() == ".parquet"
+        else pyarrow.csv.write_csv
+    )
+    try:
+        write(table, unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def check_writable_name(path: str | Path) -> None:
+    """Raises DataError unless the name ends in .csv or .parquet, in an existing folder."""
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise DataError(f"{path}: the name must end in .csv or .parquet")
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"{path}: the folder {path.parent} does not exist")
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")
+
+
+def _read_bytes(path: Path) -> pa.Buffer:
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, not a CSV or Parquet file")
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            content = stream.read_buffer()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read: {one_line(error)}") from error
+    if content.size == 0:
+        raise DataError(f"{path}: the file is empty")
+    return content
+
+
+def _parse(path: Path, content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
+    is_parquet = content.slice(0, 4).to_pybytes() == b"PAR1"
+    try:
+        if is_parquet or path.suffix.lower() == ".parquet":
+            return pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read()
+        return _parse_csv(content, text_columns)
+    except (OSError, pa.ArrowException) as error:
+        form = "Parquet" if path.suffix.lower() == ".parquet" or is_parquet else "CSV"
+        raise DataError(f"{path}: not a readable {form} file: {one_line(error)}") from error
+
+
+def _parse_csv(content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
+    header = content.slice(0, min(content.size, 1 << 20)).to_pybytes().splitlines()[0]
+    return pyarrow.csv.read_csv(
+        pa.BufferReader(content),
+        # One block: a column's type is then inferred from the whole file.
+        read_options=pyarrow.csv.ReadOptions(block_size=min(content.size + 1, 2**31 - 1)),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=_delimiter(header), newlines_in_values=True
+        ),
+        convert_options=pyarrow.csv.ConvertOptions(
+            null_values=_MISSING,
+            strings_can_be_null=True,
+            column_types={name: pa.string() for name in text_columns},
+        ),
+    )
+
+
+def _delimiter(header: bytes) -> str:
+    unquoted = re.sub(rb'"[^"]*"', b"", header)
+    return max(",;\t|", key=lambda mark: unquoted.count(mark.encode()))

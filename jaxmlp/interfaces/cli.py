@@ -1,0 +1,278 @@
+"""The `jaxmlp` command."""
+
+import json
+import platform
+import sys
+import time
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+_BEGAN = time.perf_counter()
+
+try:
+    import numpy as np
+    import pyarrow as pa
+    import safetensors  # noqa: F401  (looked for here, used by the model folder)
+    import sklearn
+    import typer
+    from rich.console import Console
+except ModuleNotFoundError as error:  # pragma: no cover
+    sys.exit(f"jaxmlp: {error}; the command needs: pip install 'jaxmlp[cli]'")
+
+import jax
+
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.labels import encode_labels, find_column
+from jaxmlp.data.tables import check_writable_name, read_table, write_table
+from jaxmlp.interfaces.console import metrics_table, print_notes, print_outcome, progress
+from jaxmlp.interfaces.metrics import evaluate_logits
+from jaxmlp.interfaces.model import Model, check_out, load_model, save_model
+from jaxmlp.interfaces.options import parse_hidden, parse_learning_rates, parse_split
+from jaxmlp.interfaces.pipeline import LEARNING_RATES, OPTIMIZERS, Recipe, train_on_table
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Trains, applies and tests feed-forward networks for binary classification.",
+)
+
+OptimizerName = StrEnum("OptimizerName", list(OPTIMIZERS))
+InitName = StrEnum("InitName", ["he", "xavier"])
+
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", help="CSV or Parquet file, a row an example.")
+]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Folder that jaxmlp train wrote.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+
+
+@app.command()
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="CSV or Parquet file, a row an example; without it, the breast-cancer "
+            "table that scikit-learn ships.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column with the two labels.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the model and its report.")
+    ] = Path("jaxmlp-model"),
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE",
+            help="Label whose probability is predicted; by default the greater one.",
+        ),
+    ] = None,
+    split: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_split,
+            metavar="T/V/S",
+            help="Training, validation and test part in per cent, drawn with each "
+            "label's share alike; 85/15/0 leaves no test part.",
+        ),
+    ] = "70/15/15",
+    learning_rate: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_learning_rates,
+            metavar="ETA,...",
+            help="Step sizes η to try; the default depends on the optimiser.",
+        ),
+    ] = None,
+    hidden: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_hidden,
+            metavar="Q,...",
+            help="Widths q of the hidden layer to try; 32x16 is two layers, 0 is none.",
+        ),
+    ] = "16,64,256",
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes through the training part at most.")
+    ] = 200,
+    patience: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Stop a run after so many epochs without a lower validation loss; "
+            "0 never stops early.",
+        ),
+    ] = 20,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Examples a step; 1 is SGD one by one.")
+    ] = 32,
+    optimizer: Annotated[OptimizerName, typer.Option(help="Update rule.")] = OptimizerName[
+        "sgd"
+    ],
+    init: Annotated[
+        InitName, typer.Option(help="Distribution of the starting weights.")
+    ] = InitName["he"],
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the split, the weights and the orders.")
+    ] = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train on a table: split it, choose step size and width, test once.
+
+    The split is drawn first; centring, scaling and categories are learned on the training
+    part alone. Every step size is tried with every width; the validation part chooses
+    among them, and the epoch; the test part is used once, at the end.
+
+    Example: jaxmlp train churn.csv --target churned --positive yes --out churn-model
+    """
+    if target is None and data is not None:
+        raise typer.BadParameter("needed with DATA", param_hint="--target")
+    check_out(out)
+    recipe = Recipe(
+        target=target or "target",
+        positive=positive,
+        fractions=split,
+        learning_rates=learning_rate or LEARNING_RATES[optimizer],
+        hidden_sizes=hidden,
+        n_epochs=epochs,
+        patience=patience or None,
+        batch_size=batch_size,
+        optimizer=optimizer.value,
+        init=init.value,
+        seed=seed,
+    )
+    table = _breast_cancer() if data is None else read_table(data)
+    with progress(epochs, quiet=quiet) as callback:
+        outcome = train_on_table(table, recipe, callback, max(1, epochs // 50))
+    report = outcome.report
+    report["device"] = _device()
+    report["versions"] = _versions()
+    report["seconds"]["total"] = time.perf_counter() - _BEGAN
+    report["out"] = str(out)
+    save_model(outcome.model, report, out)
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False))
+    elif not quiet:
+        print_notes(report["notes"])
+        print_outcome(outcome, str(out))
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    data: DataArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV or Parquet file; by default CSV on the screen."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Predict every row of a table, in its order.
+
+    Writes the columns probability (of the positive class) and predicted (the more probable
+    label). A category never seen in training, or a missing value, is no error.
+
+    Example: jaxmlp predict churn-model new.csv --out predictions.csv
+    """
+    if out is not None:
+        check_writable_name(out)
+    loaded = load_model(model)
+    probs, labels = loaded.predict(_read_for(loaded, data))
+    predictions = pa.table({"probability": probs, "predicted": labels})
+    if out is not None:
+        write_table(predictions, out)
+    if as_json:
+        columns = {} if out is not None else predictions.to_pydict()
+        print(json.dumps({"rows": len(labels), "out": out and str(out), **columns}))
+    elif out is None:
+        pa.csv.write_csv(predictions, sys.stdout.buffer)
+    elif not quiet:
+        print(f"{len(labels)} predictions in {out}")
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    data: DataArgument,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a model on a table that has the target column.
+
+    Example: jaxmlp evaluate churn-model holdout.csv --json
+    """
+    loaded = load_model(model)
+    table = _read_for(loaded, data)
+    column = find_column(table, loaded.target, "target")
+    y = encode_labels(column, loaded.target, loaded.classes)
+    metrics = evaluate_logits(loaded.logits(table), y)
+    if as_json:
+        positive = loaded.classes.positive
+        print(json.dumps({"rows": len(y), "positive": positive, **metrics}))
+    elif not quiet:
+        Console().print(metrics_table({str(data): metrics}))
+
+
+def main() -> None:
+    """Runs the command; every mistake of the user's ends in one line and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        message = error.format_message()
+    except DataError as error:
+        message = str(error)
+    except (KeyboardInterrupt, typer.Abort):
+        print("jaxmlp: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    print(f"jaxmlp: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _read_for(model: Model, data: Path) -> pa.Table:
+    kinds = model.preprocessor.kinds
+    texts = [name for name, kind in kinds.items() if kind == "categorical"]
+    return read_table(data, text_columns=texts)
+
+
+def _breast_cancer() -> pa.Table:
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    columns = dict(zip(data.feature_names.tolist(), data.data.T, strict=True))
+    return pa.table({**columns, "target": np.asarray(data.target_names)[data.target]})
+
+
+def _device() -> str:
+    device = jax.devices()[0]
+    return f"{device.platform} ({device.device_kind})"
+
+
+def _versions() -> dict[str, str]:
+    names = ("jaxmlp", "jax", "jaxlib", "optax", "numpy", "pyarrow")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+        "scikit-learn": sklearn.__version__,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""How good predicted logits are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmlp.core import bce_with_logits
+
+Metrics = dict[str, float | None]
+"""`log_loss` in nats, `roc_auc`, `accuracy` at probability 1/2, `brier`."""
+
+
+def evaluate_logits(logits: NDArray[np.float32], y: NDArray[np.int32]) -> Metrics:
+    """Computes the metrics of predicted logits.
+
+    Args:
+      logits: Predicted scores, `(n,)`.
+      y: Labels in {0, 1}, `(n,)`.
+
+    Returns:
+      The metrics; `roc_auc` is None where only one of the two classes occurs.
+    """
+    from sklearn.metrics import accuracy_score, brier_score_loss, roc_auc_score
+
+    probs = np.asarray(jax.nn.sigmoid(jnp.asarray(logits)))
+    losses = np.asarray(bce_with_logits(jnp.asarray(logits), jnp.asarray(y)), np.float64)
+    has_both = 0 < y.sum() < len(y)
+    return {
+        "log_loss": float(losses.mean()),
+        "roc_auc": float(roc_auc_score(y, logits)) if has_both else None,
+        "accuracy": float(accuracy_score(y, logits >= 0)),
+        "brier": float(brier_score_loss(y, probs, pos_label=1, labels=[0, 1])),
+    }

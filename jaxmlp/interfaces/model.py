@@ -1,0 +1,215 @@
+"""A trained classifier for tables, and the folder it is kept in.
+
+The folder holds `model.safetensors` (the parameters), `model.json` (everything else that
+prediction needs) and `report.json` (how training went). Loading reads numbers and text;
+it runs nothing.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jaxmlp.core import Layer, Params, forward
+from jaxmlp.data.columns import decode
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.labels import Classes, Label
+from jaxmlp.data.preprocess import Preprocessor
+from jaxmlp.data.tables import one_line
+
+FORMAT = 1
+"""Version of the folder's layout."""
+
+_BLOCK = 4096  # rows predicted at once: one compiled shape, bounded memory
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with the preprocessing and the labels that belong to it.
+
+    Attributes:
+      params: Parameters of the network.
+      preprocessor: Turns a table's columns into the network's input.
+      target: Name of the target column.
+      classes: The target's two values.
+    """
+
+    params: Params
+    preprocessor: Preprocessor
+    target: str
+    classes: Classes
+
+    def logits(self, table: pa.Table) -> NDArray[np.float32]:
+        """Computes the score of each row, `(n,)`, natural-log odds of the positive class.
+
+        Raises:
+          DataError: A needed column is missing or holds what cannot be used.
+        """
+        columns = decode(table, self.preprocessor.kinds)
+        return predict_logits(self.params, self.preprocessor.encode(columns))
+
+    def predict(self, table: pa.Table) -> tuple[NDArray[np.float32], list[Label]]:
+        """Predicts each row.
+
+        Returns:
+          Probability of the positive class, `(n,)`, and the more probable label of each.
+
+        Raises:
+          DataError: A needed column is missing or holds what cannot be used.
+        """
+        logits = self.logits(table)
+        probs = np.asarray(jax.nn.sigmoid(jnp.asarray(logits)))
+        return probs, [self.classes[int(is_positive)] for is_positive in logits >= 0]
+
+
+def predict_logits(params: Params, X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Computes logits block by block, so that one compiled shape serves any number of rows.
+
+    Args:
+      params: Network parameters.
+      X: Features, `(n, p)`.
+
+    Returns:
+      Logits, `(n,)`.
+    """
+    blocks = []
+    for start in range(0, len(X), _BLOCK):
+        block = X[start : start + _BLOCK]
+        padded = np.pad(block, ((0, _BLOCK - len(block)), (0, 0)))
+        blocks.append(np.asarray(_forward(params, padded))[: len(block)])
+    return np.concatenate(blocks)
+
+
+_forward = jax.jit(forward)
+
+
+def check_out(path: str | Path) -> None:
+    """Refuses a place for a model before any work is done.
+
+    Raises:
+      DataError: The path is a file, a folder with other things in it, or not writable.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path}: is a file, not a folder for a model")
+    if path.is_dir() and any(path.iterdir()) and not (path / "model.json").is_file():
+        raise DataError(
+            f"{path}: the folder holds other things than a model; give another --out"
+        )
+    existing = next(p for p in path.absolute().parents if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise DataError(f"{path}: cannot be written in {existing}")
+
+
+def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
+    """Writes the model's folder, whole or not at all; an older model is replaced.
+
+    Raises:
+      DataError: The folder cannot be written.
+    """
+    from safetensors.numpy import save
+
+    path = Path(path).absolute()
+    tensors = {
+        f"{i}.{name}": np.asarray(array)
+        for i, layer in enumerate(model.params)
+        for name, array in layer._asdict().items()
+    }
+    description = {
+        "format": FORMAT,
+        "target": model.target,
+        "classes": model.classes._asdict(),
+        "columns": model.preprocessor.to_json(),
+    }
+    files = {
+        "model.safetensors": save(tensors),
+        "model.json": _dump(description),
+        "report.json": _dump(report),
+    }
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    replaced = path.with_name(f".{path.name}.replaced")
+    try:
+        for leftover in (unfinished, replaced):  # of a run that was killed here
+            shutil.rmtree(leftover, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        for name, content in files.items():
+            _write_through(unfinished / name, content)
+        if path.exists():
+            path.rename(replaced)
+        unfinished.rename(path)
+    except OSError as error:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def load_model(path: str | Path) -> Model:
+    """Reads a model's folder.
+
+    Raises:
+      DataError: The folder is not one that `save_model` wrote.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = Path(path)
+    if not (path / "model.json").is_file():
+        found = "no such folder" if not path.exists() else "it has no model.json"
+        raise DataError(f"{path}: not a model written by jaxmlp train: {found}")
+    try:
+        description = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise ValueError(f"its format is {description['format']}, not {FORMAT}")
+        model = Model(
+            params=_to_params(load_file(path / "model.safetensors")),
+            preprocessor=Preprocessor.from_json(description["columns"]),
+            target=description["target"],
+            classes=Classes(**description["classes"]),
+        )
+        _check_sizes(model)
+    except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise DataError(f"{path}: the model cannot be read ({reason})") from error
+    return model
+
+
+def _to_params(tensors: dict[str, NDArray[Any]]) -> Params:
+    n_layers = len(tensors) // 2
+    return tuple(
+        Layer(w=jnp.asarray(tensors[f"{i}.w"]), b=jnp.asarray(tensors[f"{i}.b"]))
+        for i in range(n_layers)
+    )
+
+
+def _check_sizes(model: Model) -> None:
+    sizes = [len(model.preprocessor.input_names)]
+    sizes += [layer.b.shape[0] for layer in model.params]
+    for layer, d_in, d_out in zip(model.params, sizes[:-1], sizes[1:], strict=True):
+        if layer.w.shape != (d_in, d_out) or layer.b.shape != (d_out,):
+            raise ValueError(
+                f"weights of shape {layer.w.shape} where {(d_in, d_out)} is needed"
+            )
+    if sizes[-1] != 1 or len(sizes) < 2:
+        raise ValueError("the parameters do not end in one logit")
+
+
+def _dump(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

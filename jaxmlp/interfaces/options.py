@@ -1,0 +1,67 @@
+"""The command line's values that are more than one number."""
+
+import math
+
+import typer
+
+
+def parse_split(text: str) -> tuple[float, float, float]:
+    """Reads shares such as "70/15/15".
+
+    Raises:
+      typer.BadParameter: They are not three shares that sum to 100, or the training or
+        validation part is 0.
+    """
+    try:
+        train, val, test = (float(share) / 100 for share in text.split("/"))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not three shares such as 70/15/15") from None
+    if not math.isclose(train + val + test, 1, abs_tol=1e-6) or test < 0:
+        raise typer.BadParameter(f"the shares {text!r} do not sum to 100")
+    if train <= 0 or val <= 0:
+        raise typer.BadParameter(
+            f"{text!r}: the training part, and the validation part that chooses step "
+            "size, width and epoch, must be greater than 0"
+        )
+    return train, val, test
+
+
+def parse_learning_rates(text: str) -> tuple[float, ...]:
+    """Reads step sizes such as "0.01,0.1".
+
+    Raises:
+      typer.BadParameter: One is not a positive number.
+    """
+    try:
+        rates = tuple(float(rate) for rate in text.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or not all(math.isfinite(rate) and rate > 0 for rate in rates):
+        raise typer.BadParameter(f"{text!r} is not positive numbers such as 0.01,0.1")
+    return rates
+
+
+def parse_hidden(text: str) -> tuple[tuple[int, ...], ...]:
+    """Reads hidden layers such as "16,64,32x16"; 0 is none.
+
+    Raises:
+      typer.BadParameter: One is not a width or widths joined by x.
+    """
+    try:
+        sizes = tuple(
+            tuple(int(width) for width in layers.lower().split("x"))
+            for layers in text.split(",")
+        )
+    except ValueError:
+        sizes = ((-1,),)
+    sizes = tuple(() if widths == (0,) else widths for widths in sizes)
+    if any(width < 1 for widths in sizes for width in widths):
+        raise typer.BadParameter(
+            f"{text!r} is not widths such as 16,64, with 32x16 for two layers and 0 for none"
+        )
+    return sizes
+
+
+def format_hidden(hidden_sizes: tuple[int, ...]) -> str:
+    """Writes hidden layers as `parse_hidden` reads them."""
+    return "x".join(str(width) for width in hidden_sizes) or "0"

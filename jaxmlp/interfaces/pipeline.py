@@ -1,0 +1,256 @@
+"""The lecture's whole recipe on a table: split, standardise, search, test once."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jaxmlp.core.params import InitMethod, Params
+from jaxmlp.data.columns import decode, infer_kinds
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
+from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
+from jaxmlp.data.split import Split, train_val_test_split
+from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
+from jaxmlp.interfaces.model import Model, predict_logits
+from jaxmlp.interfaces.timing import Stopwatch
+from jaxmlp.training import SearchResult, search
+from jaxmlp.training.engine import Callback
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "momentum": partial(optax.sgd, momentum=0.9),
+    "nesterov": partial(optax.sgd, momentum=0.9, nesterov=True),
+    "adam": optax.adam,
+    "adamw": optax.adamw,
+}
+"""Optimisers by the command line's names; each takes a step size."""
+
+LEARNING_RATES = {
+    "sgd": (0.01, 0.03, 0.1, 0.3),
+    "momentum": (0.001, 0.003, 0.01, 0.03),
+    "nesterov": (0.001, 0.003, 0.01, 0.03),
+    "adam": (0.0003, 0.001, 0.003, 0.01),
+    "adamw": (0.0003, 0.001, 0.003, 0.01),
+}
+"""Step sizes tried by default."""
+
+
+class Recipe(NamedTuple):
+    """What a training run is asked for; see `jaxmlp train --help`.
+
+    Attributes:
+      target: Name of the target column.
+      positive: The positive value as text, or None for the greater one.
+      fractions: Shares of training, validation and test part.
+      learning_rates: Step sizes to try.
+      hidden_sizes: Hidden layers to try.
+      n_epochs: Passes through the training part.
+      patience: Epochs without a better validation loss after which a run stops, or None.
+      batch_size: Examples a step.
+      optimizer: A key of `OPTIMIZERS`.
+      init: How starting weights are drawn.
+      seed: Of the split, the starting weights and the orders.
+    """
+
+    target: str
+    positive: str | None
+    fractions: tuple[float, float, float]
+    learning_rates: tuple[float, ...]
+    hidden_sizes: tuple[tuple[int, ...], ...]
+    n_epochs: int
+    patience: int | None
+    batch_size: int
+    optimizer: str
+    init: InitMethod
+    seed: int
+
+
+class Prepared(NamedTuple):
+    """A table, ready for the network.
+
+    Attributes:
+      X: Network input of all rows, `(n, p)`.
+      y: Labels in {0, 1}, `(n,)`.
+      split: Row numbers of the parts.
+      preprocessor: Rules learned on the training part.
+      classes: The target's two values.
+      notes: Sentences for the user: which columns are left out, and why.
+    """
+
+    X: NDArray[np.float32]
+    y: NDArray[np.int32]
+    split: Split
+    preprocessor: Preprocessor
+    classes: Classes
+    notes: list[str]
+
+
+class Outcome(NamedTuple):
+    """A trained model and how it came about.
+
+    Attributes:
+      model: The chosen configuration's best epoch.
+      report: What `jaxmlp train --json` prints, but for the total time and `out`.
+      search: All configurations.
+    """
+
+    model: Model
+    report: dict[str, Any]
+    search: SearchResult
+
+
+def train_on_table(
+    table: pa.Table, recipe: Recipe, callback: Callback | None, callback_every: int
+) -> Outcome:
+    """Trains, tunes and tests a classifier on a table.
+
+    The seed's key is split in two, for the split and for the search.
+
+    Args:
+      table: Features and target.
+      recipe: What is asked for.
+      callback: As in `search`.
+      callback_every: As in `search`.
+
+    Returns:
+      An `Outcome`.
+
+    Raises:
+      DataError: The table cannot be used, or every configuration diverged.
+    """
+    split_key, search_key = jax.random.split(jax.random.key(recipe.seed))
+    data = prepare(split_key, table, recipe)
+    with Stopwatch() as watch:
+        result = _search(search_key, data, recipe, callback, callback_every)
+    model = Model(result.best.params, data.preprocessor, recipe.target, data.classes)
+    report = {
+        **_describe(data, recipe),
+        **_describe_search(result),
+        "validation": _evaluate(result.best.params, data, data.split.val),
+        "test": _evaluate(result.best.params, data, data.split.test),
+        "seconds": {"compile": watch.compile, "run": watch.run},
+    }
+    return Outcome(model, report, result)
+
+
+def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
+    """Codes the labels, splits the rows, and learns and applies the preprocessing.
+
+    Raises:
+      DataError: The table cannot be used.
+    """
+    column = find_column(table, recipe.target, "target")
+    classes = find_classes(column, recipe.target, recipe.positive)
+    y = encode_labels(column, recipe.target, classes)
+    kinds = infer_kinds(table, recipe.target)
+    columns = decode(table, kinds.used)
+    split = _split(key, y, recipe.fractions, classes)
+    preprocessor, dropped = fit_preprocessor(columns, split.train)
+    notes = [
+        f"column {name!r} is not used: {reason}"
+        for name, reason in {**kinds.dropped, **dropped}.items()
+    ]
+    if not preprocessor.rules:
+        raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))
+    X = preprocessor.encode(columns)
+    return Prepared(X, y, split, preprocessor, classes, notes)
+
+
+def _split(
+    key: jax.Array, y: NDArray[np.int32], fractions: tuple[float, ...], classes: Classes
+) -> Split:
+    """Splits with each class's share alike in all parts, so that rare ones reach each."""
+    counts = ", ".join(
+        f"{count} rows of {as_text(label)!r}"
+        for label, count in zip(classes, np.bincount(y, minlength=2), strict=True)
+    )
+    try:
+        split = train_val_test_split(key, len(y), fractions, stratify=y)
+    except ValueError as error:
+        raise DataError(f"--split does not fit the table ({counts}): {error}") from error
+    for name, rows in split._asdict().items():
+        if len(rows) and not 0 < y[rows].sum() < len(rows):
+            raise DataError(
+                f"--split leaves the {name} part without both classes ({counts})"
+            )
+    return split
+
+
+def _search(
+    key: jax.Array,
+    data: Prepared,
+    recipe: Recipe,
+    callback: Callback | None,
+    callback_every: int,
+) -> SearchResult:
+    X, y, (train, val, _) = data.X, data.y, data.split
+    try:
+        return search(
+            key,
+            X[train],
+            y[train],
+            X[val],
+            y[val],
+            learning_rates=recipe.learning_rates,
+            hidden_sizes=recipe.hidden_sizes,
+            n_epochs=recipe.n_epochs,
+            batch_size=recipe.batch_size,
+            optimizer=OPTIMIZERS[recipe.optimizer],
+            init=recipe.init,
+            patience=recipe.patience,
+            callback=callback,
+            callback_every=callback_every,
+        )
+    except FloatingPointError as error:
+        raise DataError(f"{error}; give a smaller --learning-rate") from error
+
+
+def _evaluate(params: Params, data: Prepared, rows: NDArray[np.int64]) -> Metrics | None:
+    if not len(rows):
+        return None
+    return evaluate_logits(predict_logits(params, data.X[rows]), data.y[rows])
+
+
+def _describe(data: Prepared, recipe: Recipe) -> dict[str, Any]:
+    train, val, test = data.split
+    return {
+        "rows": len(data.y),
+        "features": len(data.preprocessor.rules),
+        "inputs": len(data.preprocessor.input_names),
+        "split": {"train": len(train), "validation": len(val), "test": len(test)},
+        "positive": data.classes.positive,
+        "negative": data.classes.negative,
+        "settings": recipe._asdict(),
+        "notes": data.notes,
+    }
+
+
+def _describe_search(result: SearchResult) -> dict[str, Any]:
+    best = result.best
+    return {
+        "search": [
+            {name: _json_number(value) for name, value in row._asdict().items()}
+            for row in result.table
+        ],
+        "best": {
+            "learning_rate": best.learning_rate,
+            "hidden_sizes": best.hidden_sizes,
+            "epoch": best.epoch,
+        },
+        "history": {
+            name: [_json_number(loss) for loss in curve.tolist()]
+            for name, curve in best.history.items()
+        },
+    }
+
+
+def _json_number(value: Any) -> Any:
+    """JSON has no NaN and no infinity: a loss that is not a number is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
