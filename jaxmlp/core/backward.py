@@ -60,7 +60,7 @@ def backward(
         h = cache.inputs[i]
         grads.append(Layer(w=h.T @ delta, b=jnp.sum(delta, axis=0)))
         if i > 0:
-            delta = (delta @ params[i].w.T) * (h > 0)
+            delta = jnp.where(h > 0, delta @ params[i].w.T, 0)
     return tuple(reversed(grads))
 
 
@@ -119,7 +119,7 @@ def backward_one_product(
     ]
     deltas = active_delta * v[None, :]
     for i in reversed(range(len(params) - 2)):
-        deltas = (deltas @ params[i + 1].w.T) * (cache.inputs[i + 1] > 0)
+        deltas = jnp.where(cache.inputs[i + 1] > 0, deltas @ params[i + 1].w.T, 0)
         grads.append(Layer(w=cache.inputs[i].T @ deltas, b=jnp.sum(deltas, axis=0)))
     return tuple(reversed(grads))
 

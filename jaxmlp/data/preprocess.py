@@ -22,12 +22,19 @@ MIN_LEVEL_COUNT = 5
 MAX_LEVELS = 100
 """At most this many levels of a category get a column of their own."""
 
-_LARGEST = 1e30  # a standardised value beyond it is cut, so that float32 stays finite
+SMOOTH_CLIP = 3.0
+"""Standardised values are bent to stay within ±3."""
 
 
 @dataclass(frozen=True)
 class NumericRule:
-    """Standardises a number: (x - mean) / scale, after the median for a missing x.
+    r"""Standardises a number, and bends its tails.
+
+    .. math:: z = (x - \text{mean}) / \text{scale}, \qquad z / \sqrt{1 + (z / 3)^2}
+
+    The second step hardly changes the bulk and keeps an outlier, however far out, within
+    ±3, so that heavy tails and rare counts do not rule the gradient. A missing x counts
+    as the median.
 
     Attributes:
       name: The column.
@@ -35,6 +42,10 @@ class NumericRule:
       mean: Of the training rows, imputed.
       scale: Their standard deviation.
       marks_missing: Whether a second column says that the value was missing.
+
+    Source:
+      Smooth clipping as in RealMLP, Holzmüller, Grinsztajn and Steinwart (2024),
+      arXiv 2407.04491.
     """
 
     kind: ClassVar[Kind] = "numeric"
@@ -53,9 +64,9 @@ class NumericRule:
         """Makes the input columns, `(n, 1)` or `(n, 2)`."""
         is_missing = np.isnan(values)
         imputed = np.where(is_missing, self.median, values)
-        with np.errstate(over="ignore"):  # what overflows is cut in the next line
-            scaled = imputed / self.scale - self.mean / self.scale
-        scaled = np.clip(scaled, -_LARGEST, _LARGEST)
+        # Divided before subtracting: the difference of two huge numbers may overflow.
+        scaled = imputed / self.scale - self.mean / self.scale
+        scaled = scaled / np.hypot(1, scaled / SMOOTH_CLIP)
         columns = [scaled, is_missing][: 1 + self.marks_missing]
         return np.stack(columns, axis=1).astype(np.float32)
 

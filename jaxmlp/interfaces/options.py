@@ -57,7 +57,7 @@ def parse_hidden(text: str) -> tuple[tuple[int, ...], ...]:
     sizes = tuple(() if widths == (0,) else widths for widths in sizes)
     if any(width < 1 for widths in sizes for width in widths):
         raise typer.BadParameter(
-            f"{text!r} is not widths such as 16,64, with 32x16 for two layers and 0 for none"
+            f"{text!r} is not widths such as 16,64 (32x16 for two layers, 0 for none)"
         )
     return sizes
 

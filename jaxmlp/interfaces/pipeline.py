@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -23,7 +23,9 @@ from jaxmlp.interfaces.timing import Stopwatch
 from jaxmlp.training import SearchResult, search
 from jaxmlp.training.engine import Callback
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw"]
+
+OPTIMIZERS: dict[OptimizerName, Callable[..., optax.GradientTransformation]] = {
     "sgd": optax.sgd,
     "momentum": partial(optax.sgd, momentum=0.9),
     "nesterov": partial(optax.sgd, momentum=0.9, nesterov=True),
@@ -32,7 +34,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 }
 """Optimisers by the command line's names; each takes a step size."""
 
-LEARNING_RATES = {
+LEARNING_RATES: dict[OptimizerName, tuple[float, ...]] = {
     "sgd": (0.01, 0.03, 0.1, 0.3),
     "momentum": (0.001, 0.003, 0.01, 0.03),
     "nesterov": (0.001, 0.003, 0.01, 0.03),
@@ -45,11 +47,13 @@ LEARNING_RATES = {
 class Recipe(NamedTuple):
     """What a training run is asked for; see `jaxmlp train --help`.
 
+    The defaults are the command's.
+
     Attributes:
       target: Name of the target column.
       positive: The positive value as text, or None for the greater one.
       fractions: Shares of training, validation and test part.
-      learning_rates: Step sizes to try.
+      learning_rates: Step sizes to try, or None for the optimiser's `LEARNING_RATES`.
       hidden_sizes: Hidden layers to try.
       n_epochs: Passes through the training part.
       patience: Epochs without a better validation loss after which a run stops, or None.
@@ -60,16 +64,16 @@ class Recipe(NamedTuple):
     """
 
     target: str
-    positive: str | None
-    fractions: tuple[float, float, float]
-    learning_rates: tuple[float, ...]
-    hidden_sizes: tuple[tuple[int, ...], ...]
-    n_epochs: int
-    patience: int | None
-    batch_size: int
-    optimizer: str
-    init: InitMethod
-    seed: int
+    positive: str | None = None
+    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
+    learning_rates: tuple[float, ...] | None = None
+    hidden_sizes: tuple[tuple[int, ...], ...] = ((), (8,), (32,), (128,))
+    n_epochs: int = 200
+    patience: int | None = 20
+    batch_size: int = 32
+    optimizer: OptimizerName = "sgd"
+    init: InitMethod = "he"
+    seed: int = 0
 
 
 class Prepared(NamedTuple):
@@ -198,7 +202,7 @@ def _search(
             y[train],
             X[val],
             y[val],
-            learning_rates=recipe.learning_rates,
+            learning_rates=recipe.learning_rates or LEARNING_RATES[recipe.optimizer],
             hidden_sizes=recipe.hidden_sizes,
             n_epochs=recipe.n_epochs,
             batch_size=recipe.batch_size,

@@ -1,7 +1,6 @@
 """Compile time and run time, apart."""
 
 import time
-from typing import Any
 
 import jax
 
@@ -42,6 +41,6 @@ class Stopwatch:
         self.total = time.perf_counter() - self._began
         jax.monitoring.unregister_event_duration_listener(self._listen)
 
-    def _listen(self, event: str, seconds: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith(_COMPILE_EVENTS):
-            self.compile += seconds
+            self.compile += duration_secs

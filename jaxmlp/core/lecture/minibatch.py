@@ -124,7 +124,7 @@ def minibatch_matrix(
     H = relu(X @ W1 + b1[None, :])
     Y_hat = sigmoid(H @ W2 + b2[None, :])
     delta_2 = Y_hat - Y
-    delta_1 = (delta_2 @ W2.T) * (H > 0)
+    delta_1 = (delta_2 @ W2.T) * (H > 0).astype(H.dtype)
     grads = (
         Layer(w=X.T @ delta_1 / s, b=jnp.sum(delta_1, axis=0) / s),
         Layer(w=H.T @ delta_2 / s, b=jnp.sum(delta_2, axis=0) / s),

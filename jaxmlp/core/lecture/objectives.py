@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 
-def linear_regression_sse(beta: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:
+def linear_regression_sse(beta: jax.Array, X: ArrayLike, y: ArrayLike) -> jax.Array:
     r"""Objective of linear regression.
 
     .. math:: SSE(\beta) = \frac{1}{2m} \sum_{i=1}^m (y_i - x_i^\top \beta)^2
@@ -22,11 +23,12 @@ def linear_regression_sse(beta: jax.Array, X: jax.Array, y: jax.Array) -> jax.Ar
     Source:
       Lecture, "Objective Function and Model Parameters - I".
     """
+    X, y = jnp.asarray(X, beta.dtype), jnp.asarray(y, beta.dtype)
     residuals = y - X @ beta
     return jnp.sum(residuals**2) / (2 * y.shape[0])
 
 
-def logistic_regression_nll(beta: jax.Array, X: jax.Array, y: jax.Array) -> jax.Array:
+def logistic_regression_nll(beta: jax.Array, X: ArrayLike, y: ArrayLike) -> jax.Array:
     r"""Objective of logistic regression, the mean negative log-likelihood.
 
     .. math::
@@ -48,5 +50,6 @@ def logistic_regression_nll(beta: jax.Array, X: jax.Array, y: jax.Array) -> jax.
     Source:
       Lecture, "Objective Function and Model Parameters - I".
     """
+    X, y = jnp.asarray(X, beta.dtype), jnp.asarray(y, beta.dtype)
     z = X @ beta
     return -jnp.sum(y * z - jnp.logaddexp(0, z)) / y.shape[0]

@@ -1,0 +1,41 @@
+"""Strict settings, and what many tests share."""
+
+import os
+
+# Tests see the CPU, and no cache of programs compiled by an earlier run.
+os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+# On a GPU, float32 products may run in TF32; the tolerances are float32's.
+jax.config.update("jax_default_matmul_precision", "highest")
+
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, database=None, deadline=None, max_examples=30
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    """Floating-point type to compute in; JAX has 64 bits switched on where needed."""
+    with jax.enable_x64(request.param == "float64"):
+        yield np.dtype(request.param)
+
+
+@pytest.fixture
+def x64():
+    """JAX with 64 bits switched on."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(params=["plain", "jit"])
+def variant(request):
+    """Function transformation to test under."""
+    return jax.jit if request.param == "jit" else lambda function: function
