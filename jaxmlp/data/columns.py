@@ -65,9 +65,10 @@ def decode(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, Values]:
     """
     absent = [name for name in kinds if name not in table.column_names]
     if absent:
+        plural = "s" if len(absent) > 1 else ""
         raise DataError(
-            f"{len(absent)} column{'s' if len(absent) > 1 else ''} that the model needs "
-            f"are not in the table: {shorten(absent)}"
+            f"the table lacks {len(absent)} column{plural} that the model needs: "
+            f"{shorten(absent)}"
         )
     return {
         name: _numbers(table[name], name)

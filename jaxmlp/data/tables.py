@@ -111,7 +111,10 @@ def _parse_csv(content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
     return pyarrow.csv.read_csv(
         pa.BufferReader(content),
         # One block: a column's type is then inferred from the whole file.
-        read_options=pyarrow.csv.ReadOptions(block_size=min(content.size + 1, 2**31 - 1)),
+        # One thread: only then does pyarrow name the row that it cannot read.
+        read_options=pyarrow.csv.ReadOptions(
+            block_size=min(content.size + 1, 2**31 - 1), use_threads=False
+        ),
         parse_options=pyarrow.csv.ParseOptions(
             delimiter=_delimiter(header), newlines_in_values=True
         ),

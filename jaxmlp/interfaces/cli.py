@@ -114,7 +114,10 @@ def train(
         InitMethod, typer.Option(help="Distribution of the starting weights.")
     ] = "he",
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the split, the weights and the orders.")
+        int,
+        typer.Option(
+            min=0, max=2**32 - 1, help="Of the split, the weights and the orders."
+        ),
     ] = 0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

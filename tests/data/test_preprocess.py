@@ -1,0 +1,216 @@
+import datetime
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from jaxmlp.data.columns import decode, infer_kinds
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.preprocess import MAX_LEVELS, Preprocessor, fit_preprocessor
+
+N = 40
+
+
+@pytest.fixture
+def table():
+    rng = np.random.default_rng(0)
+    return pa.table(
+        {
+            "x": rng.normal(3, 5, N),
+            "gaps": pa.array([None if i % 4 == 0 else float(i) for i in range(N)]),
+            "flag": pa.array(rng.integers(0, 2, N).astype(bool)),
+            "job": pa.array(["clerk" if i % 2 else "cook" for i in range(N)]),
+            "rare": pa.array(["a"] * 30 + list("bcdefghijk")),
+            "holes": pa.array([None if i % 5 == 0 else "u" for i in range(N)]),
+            "y": rng.integers(0, 2, N),
+        }
+    )
+
+
+def prepare(table, train=None):
+    kinds = infer_kinds(table, "y")
+    columns = decode(table, kinds.used)
+    train = np.arange(table.num_rows) if train is None else train
+    preprocessor, dropped = fit_preprocessor(columns, train)
+    return preprocessor, {**kinds.dropped, **dropped}, columns
+
+
+def smooth_clip(z):
+    return z / np.sqrt(1 + (z / 3) ** 2)
+
+
+def test_inputs_by_name(table):
+    preprocessor, dropped, columns = prepare(table)
+    X = dict(zip(preprocessor.input_names, preprocessor.encode(columns).T, strict=True))
+    assert dropped == {}
+    assert list(X) == [
+        "x",
+        "gaps",
+        "gaps is missing",
+        "flag",
+        "job = clerk",
+        "job = cook",
+        "rare = a",
+        "rare is another value",
+        "holes = u",
+        "holes is missing",
+    ]
+    x = table["x"].to_numpy()
+    np.testing.assert_allclose(X["x"], smooth_clip((x - x.mean()) / x.std()), rtol=1e-5)
+    gaps = table["gaps"].to_pandas()
+    filled = gaps.fillna(gaps.median()).to_numpy()
+    expected = smooth_clip((filled - filled.mean()) / filled.std())
+    np.testing.assert_allclose(X["gaps"], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(X["gaps is missing"], gaps.isna())
+    np.testing.assert_array_equal(X["job = cook"], [i % 2 == 0 for i in range(N)])
+    np.testing.assert_array_equal(X["rare is another value"], np.arange(N) >= 30)
+    np.testing.assert_array_equal(X["holes is missing"], np.arange(N) % 5 == 0)
+
+
+def test_nothing_is_learned_outside_the_training_part(table):
+    train = np.arange(20)
+    changed = table.set_column(
+        0, "x", pa.array(np.where(np.arange(N) < 20, table["x"].to_numpy(), 1e6))
+    )
+    assert prepare(table, train)[0] == prepare(changed, train)[0]
+
+
+def test_unseen_category_and_new_missing_value(table):
+    preprocessor, _, _ = prepare(table)
+    new = pa.table(
+        {
+            "x": pa.array([None], pa.float64()),
+            "gaps": pa.array([None], pa.float64()),
+            "flag": pa.array([None], pa.bool_()),
+            "job": ["pilot"],
+            "rare": ["z"],
+            "holes": ["v"],
+        }
+    )
+    columns = decode(new, preprocessor.kinds)
+    X = dict(zip(preprocessor.input_names, preprocessor.encode(columns)[0], strict=True))
+    assert X["gaps is missing"] == 1
+    assert X["job = clerk"] == X["job = cook"] == 0
+    assert X["rare = a"] == 0
+    assert X["rare is another value"] == 1
+    assert X["holes = u"] == X["holes is missing"] == 0
+    assert all(np.isfinite(value) for value in X.values())
+    median = float(np.median(table["x"].to_numpy()))
+    same = decode(new.set_column(0, "x", pa.array([median])), preprocessor.kinds)
+    np.testing.assert_array_equal(preprocessor.encode(columns), preprocessor.encode(same))
+
+
+def test_rules_survive_json(table):
+    preprocessor, _, columns = prepare(table)
+    loaded = Preprocessor.from_json(json.loads(json.dumps(preprocessor.to_json())))
+    assert loaded == preprocessor
+    np.testing.assert_array_equal(loaded.encode(columns), preprocessor.encode(columns))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.full(N, 7.1), "constant"),
+        (pa.array(["same"] * N), "constant"),
+        (pa.array([f"id{i}" for i in range(N)]), "40 different values, each too rare"),
+        (pa.nulls(N), "values of type null are not supported"),
+        (pa.nulls(N, pa.float64()), "it has no value"),
+        (np.arange(N), "it numbers the rows"),
+        (np.arange(1, N + 1), "it numbers the rows"),
+        (pa.array([datetime.date(2024, 1, 1)] * N), "type date32"),
+        (pa.array([[1, 2]] * N), "type list"),
+        (pa.array([b"raw"] * N), "type binary"),
+    ],
+)
+def test_useless_columns_are_left_out_with_a_reason(table, values, reason):
+    _, dropped, _ = prepare(table.append_column("extra", pa.array(values)))
+    assert reason in dropped.pop("extra")
+    assert not dropped
+
+
+def test_huge_outliers_and_huge_values_stay_finite(table):
+    x = np.r_[1e300, -1e300, np.linspace(-1, 1, N - 2)]
+    tiny = np.r_[np.zeros(N - 1), 1e-300]
+    preprocessor, _, columns = prepare(
+        table.append_column("big", pa.array(x)).append_column("tiny", pa.array(tiny))
+    )
+    X = preprocessor.encode(columns)
+    assert np.isfinite(X).all()
+    assert np.abs(X).max() <= 3
+
+
+def test_many_levels_keep_the_most_frequent(table):
+    n_levels = MAX_LEVELS + 50
+    values = [f"level {i}" for i in range(n_levels) for _ in range(5 + (i == 140))]
+    big = pa.table({"c": values, "y": np.arange(len(values)) % 2})
+    (rule,) = prepare(big)[0].rules
+    assert len(rule.levels) == MAX_LEVELS
+    assert rule.levels[0] == "level 140"
+    assert rule.joins_rare
+
+
+def test_missing_values_of_pandas_and_polars(table):
+    frame = pd.DataFrame(
+        {
+            "number": [1.0, float("nan"), None] * 5,
+            "nullable": pd.array([1, None, 3] * 5, dtype="Int64"),
+            "text": ["a", None, pd.NA] * 5,
+            "category": pd.Categorical(["a", None, "b"] * 5),
+        }
+    )
+    polars = pl.DataFrame(
+        {
+            "number": [1.0, float("nan"), None] * 5,
+            "nullable": [1, None, 3] * 5,
+            "text": ["a", None, None] * 5,
+            "category": pl.Series(["a", None, "b"] * 5, dtype=pl.Categorical),
+        }
+    )
+    for one in (pa.Table.from_pandas(frame), polars.to_arrow()):
+        columns = decode(one, infer_kinds(one, "y").used)
+        np.testing.assert_array_equal(np.isnan(columns["number"]), [False, True, True] * 5)
+        np.testing.assert_array_equal(
+            np.isnan(columns["nullable"]), [False, True, False] * 5
+        )
+        assert columns["text"].to_pylist() == ["a", None, None] * 5
+        assert columns["category"].to_pylist() == ["a", None, "b"] * 5
+
+
+def test_numbers_of_any_type():
+    table = pa.table(
+        {
+            "i": pa.array([1, 2], pa.uint64()),
+            "d": pa.array(["1.5", "2.5"]).cast(pa.decimal128(5, 2)),
+            "f": pa.array(np.array([1, 2], np.float16)),
+        }
+    )
+    columns = decode(table, infer_kinds(table, "y").used)
+    np.testing.assert_array_equal(columns["d"], [1.5, 2.5])
+    assert all(column.dtype == np.float64 for column in columns.values())
+
+
+def test_text_where_numbers_were_is_read_or_named():
+    kinds = {"x": "numeric"}
+    columns = decode(pa.table({"x": ["1.5", None, ""]}), kinds)
+    np.testing.assert_array_equal(columns["x"], [1.5, np.nan, np.nan])
+    with pytest.raises(DataError, match="column 'x', row 1: 'many' is not a number"):
+        decode(pa.table({"x": ["1.5", "many"]}), kinds)
+
+
+def test_numbers_where_text_was_are_categories():
+    columns = decode(pa.table({"c": [1, 2]}), {"c": "categorical"})
+    assert columns["c"].to_pylist() == ["1", "2"]
+
+
+def test_infinite_value_is_named():
+    table = pa.table({"x": [1.0, 2.0, float("-inf")]})
+    with pytest.raises(DataError, match="column 'x', row 2: the value is infinite"):
+        decode(table, {"x": "numeric"})
+
+
+def test_missing_columns_are_named():
+    with pytest.raises(DataError, match="lacks 2 columns that the model needs: b, c"):
+        decode(pa.table({"a": [1]}), {"a": "numeric", "b": "numeric", "c": "numeric"})

@@ -1,0 +1,67 @@
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jaxmlp.data.tables import write_table
+from jaxmlp.interfaces import cli as command
+
+
+class Finished(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd):
+    """Runs the command inside this process: `cli("train", ...)`."""
+    monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["jaxmlp", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as finished:
+            command.run()
+        return Finished(finished.value.code or 0, *capfd.readouterr())
+
+    return run
+
+
+def make_table(n=120, seed=0):
+    """Mixed columns with missing values, and a target that depends on two of them."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    job = rng.choice(["clerk", "cook", "pilot"], n)
+    is_yes = x + (job == "cook") + 0.3 * rng.normal(size=n) > 0.3
+    return pa.table(
+        {
+            "x": pa.array(np.where(rng.random(n) < 0.1, np.nan, x), from_pandas=True),
+            "job": pa.array([None if rng.random() < 0.1 else str(j) for j in job]),
+            "flag": rng.random(n) < 0.5,
+            "bought": np.where(is_yes, "yes", "no"),
+        }
+    )
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The table as a CSV file."""
+    write_table(make_table(), tmp_path / "data.csv")
+    return tmp_path / "data.csv"
+
+
+SMALL = ("--learning-rate", "0.1", "--hidden", "4", "--epochs", "5")
+"""Flags of a training run that takes no time."""
+
+
+@pytest.fixture
+def model(cli, data, tmp_path):
+    """A model trained on the table."""
+    out = tmp_path / "model"
+    assert (
+        cli("train", data, "--target", "bought", "--out", out, "--quiet", *SMALL).code == 0
+    )
+    return out

@@ -1,0 +1,135 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.tables import read_table
+from jaxmlp.interfaces import model as model_module
+from jaxmlp.interfaces.model import load_model, save_model
+
+IN_A_NEW_PROCESS = """
+import sys
+from jaxmlp.data.tables import read_table
+from jaxmlp.interfaces.model import load_model
+sys.stdout.buffer.write(load_model(sys.argv[1]).logits(read_table(sys.argv[2])).tobytes())
+"""
+
+
+def test_same_predictions_to_the_bit_in_a_new_process(model, data):
+    here = load_model(model).logits(read_table(data))
+    arguments = [sys.executable, "-c", IN_A_NEW_PROCESS, str(model), str(data)]
+    there = subprocess.run(arguments, capture_output=True, check=True, timeout=120)
+    assert there.stdout == here.tobytes()
+
+
+def test_saved_again_it_is_the_same(model, tmp_path):
+    loaded = load_model(model)
+    save_model(loaded, {}, tmp_path / "copy")
+    for name in ("model.json", "model.safetensors"):
+        assert (tmp_path / "copy" / name).read_bytes() == (model / name).read_bytes()
+
+
+def test_failed_save_keeps_the_old_model(model, monkeypatch):
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    loaded = load_model(model)
+
+    def fails(path, content):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(model_module, "_write_through", fails)
+    with pytest.raises(DataError, match="No space left on device"):
+        save_model(loaded, {}, model)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    assert not list(model.parent.glob(f".{model.name}.*"))
+
+
+@pytest.mark.parametrize("dies_at", ["model.safetensors", "model.json", "rename"])
+def test_killed_save_leaves_the_old_model_or_none(model, dies_at):
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    script = f"""
+import os, sys
+from pathlib import Path
+from jaxmlp.interfaces import model as m
+loaded = m.load_model(sys.argv[1])
+write = m._write_through
+def dying(path, content):
+    write(path, content[: len(content) // 2] if path.name == {dies_at!r} else content)
+    if path.name == {dies_at!r}:
+        os._exit(9)
+m._write_through = dying
+if {dies_at!r} == "rename":
+    Path.rename = lambda *_: os._exit(9)
+m.save_model(loaded, {{}}, sys.argv[1])
+"""
+    arguments = [sys.executable, "-c", script, str(model)]
+    assert subprocess.run(arguments, timeout=120, check=False).returncode == 9
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    save_model(load_model(model), {}, model)
+    assert not list(model.parent.glob(f".{model.name}.*"))
+
+
+def change(path, **fields):
+    description = json.loads((path / "model.json").read_text())
+    (path / "model.json").write_text(json.dumps({**description, **fields}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "model.safetensors").unlink(),
+        lambda path: (path / "model.safetensors").write_bytes(b""),
+        lambda path: (path / "model.safetensors").write_bytes(b"\xff" * 100),
+        lambda path: (path / "model.json").write_text("{"),
+        lambda path: (path / "model.json").write_text("[]"),
+        lambda path: (path / "model.json").write_bytes(b"\xff\xfe"),
+        lambda path: change(path, format=99),
+        lambda path: change(path, columns=[]),
+        lambda path: change(path, columns=[{"kind": "code"}]),
+        lambda path: change(path, columns=None),
+        lambda path: change(path, classes={"negative": 0}),
+    ],
+)
+def test_damaged_models_are_refused(cli, model, data, tmp_path, damage):
+    path = tmp_path / "damaged"
+    shutil.copytree(model, path)
+    damage(path)
+    finished = cli("predict", path, data)
+    assert finished.code == 2
+    assert f"{path}: the model cannot be read" in finished.err
+    assert finished.err.count("\n") == 1
+
+
+def test_tensors_of_another_model_are_refused(cli, model, data, tmp_path):
+    other = tmp_path / "other"
+    cli(
+        "train",
+        data,
+        "--target",
+        "bought",
+        "--out",
+        other,
+        "--hidden",
+        "7x3",
+        "--epochs",
+        "1",
+    )
+    loaded = load_model(other)
+    assert [layer.w.shape[1] for layer in loaded.params] == [7, 3, 1]
+    description = json.loads((model / "model.json").read_text())
+    description["columns"] = description["columns"][:1]
+    (other / "model.json").write_text(json.dumps(description))
+    with pytest.raises(DataError, match="weights of shape"):
+        load_model(other)
+
+
+def test_no_pickle_and_nothing_but_numbers_and_text(model):
+    for path in model.iterdir():
+        content = path.read_bytes()
+        assert b"numpy" not in content[:200]
+        if path.suffix == ".json":
+            json.loads(content)
+    assert np.isfinite(load_model(model).params[0].w).all()

@@ -1,0 +1,307 @@
+import json
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jaxmlp.data.tables import read_table, write_table
+from jaxmlp.interfaces.model import load_model
+from jaxmlp.interfaces.pipeline import Recipe, prepare
+from tests.interfaces.conftest import SMALL, make_table
+
+
+def test_json_says_everything(cli, data, tmp_path):
+    out = tmp_path / "model"
+    finished = cli("train", data, "--target", "bought", "--out", out, "--json",
+                   "--learning-rate", "0.03,0.3", "--hidden", "0,3,4x2",
+                   "--epochs", "6")  # fmt: skip
+    assert (finished.code, finished.err) == (0, "")
+    report = json.loads(finished.out)
+    assert report["rows"] == 120
+    assert report["features"] == 3
+    assert report["split"] == {"train": 84, "validation": 18, "test": 18}
+    assert (report["positive"], report["negative"]) == ("yes", "no")
+    rows = [(row["learning_rate"], row["hidden_sizes"]) for row in report["search"]]
+    widths = ([], [3], [4, 2])
+    assert rows == [(rate, width) for width in widths for rate in (0.03, 0.3)]
+    best = min(report["search"], key=lambda row: row["val_loss"])
+    assert report["best"] == {
+        name: best[name] for name in ("learning_rate", "hidden_sizes", "epoch")
+    }
+    assert report["validation"]["log_loss"] == pytest.approx(best["val_loss"], rel=1e-5)
+    for part in ("validation", "test"):
+        assert report[part].keys() == {"log_loss", "roc_auc", "accuracy", "brier"}
+    assert report["seconds"].keys() == {"compile", "run", "total"}
+    assert all(seconds > 0 for seconds in report["seconds"].values())
+    assert report["device"].startswith("cpu")
+    assert {"jaxmlp", "jax", "jaxlib", "python"} <= report["versions"].keys()
+    assert report["out"] == str(out)
+    assert json.loads((out / "report.json").read_text()) == report
+    files = {path.name for path in out.iterdir()}
+    assert files == {"model.safetensors", "model.json", "report.json"}
+
+
+def test_test_metrics_are_of_the_test_rows(cli, data, tmp_path):
+    out = tmp_path / "model"
+    finished = cli("train", data, "--target", "bought", "--out", out, "--json", *SMALL)
+    report = json.loads(finished.out)
+    table = read_table(data)
+    split_key, _ = jax.random.split(jax.random.key(0))
+    split = prepare(split_key, table, Recipe(target="bought")).split
+    for name, rows in (("validation", split.val), ("test", split.test)):
+        write_table(table.take(pa.array(rows)), tmp_path / "part.csv")
+        evaluated = json.loads(cli("evaluate", out, tmp_path / "part.csv", "--json").out)
+        for metric, value in report[name].items():
+            assert evaluated[metric] == pytest.approx(value, rel=1e-6)
+
+
+def test_people_see_table_choice_and_metrics(cli, data, tmp_path):
+    finished = cli("train", data, "--target", "bought", "--out", tmp_path / "m", *SMALL)
+    assert finished.code == 0
+    for words in ("120 rows", "positive class: yes", "training 84", "chosen", "η = 0.1",
+                  "q = 4", "ROC AUC", "accuracy", "test"):  # fmt: skip
+        assert words in finished.out
+
+
+def test_quiet_is_silent(cli, data, tmp_path):
+    arguments = ("train", data, "--target", "bought", "--out", tmp_path / "m", "--quiet")
+    assert cli(*arguments, *SMALL)[:] == (0, "", "")
+
+
+def test_same_seed_same_model_other_seed_other_model(cli, data, tmp_path):
+    def weights(name, seed):
+        out = tmp_path / name
+        cli("train", data, "--target", "bought", "--out", out, "--seed", seed, *SMALL)
+        return (out / "model.safetensors").read_bytes()
+
+    assert weights("a", 1) == weights("b", 1) != weights("c", 2)
+
+
+def test_built_in_table_needs_no_flag(cli, tmp_path):
+    finished = cli("train", "--out", tmp_path / "m", "--json", "--hidden", "0",
+                   "--learning-rate", "0.1", "--epochs", "20")  # fmt: skip
+    report = json.loads(finished.out)
+    assert (report["rows"], report["features"]) == (569, 30)
+    assert report["positive"] == "malignant"
+    assert report["test"]["accuracy"] > 0.9
+
+
+def test_split_without_test_part(cli, data, tmp_path):
+    out = tmp_path / "m"
+    finished = cli("train", data, "--target", "bought", "--out", out, "--json",
+                   "--split", "85/15/0", *SMALL)  # fmt: skip
+    report = json.loads(finished.out)
+    assert report["split"] == {"train": 102, "validation": 18, "test": 0}
+    assert report["test"] is None
+    shown = cli("train", data, "--target", "bought", "--out", out,
+                "--split", "85/15/0", *SMALL).out  # fmt: skip
+    assert "│ validation" in shown
+    assert "│ test" not in shown
+
+
+@pytest.mark.parametrize("positive", ["no", "yes"])
+def test_positive_is_chosen_and_reported(cli, data, tmp_path, positive):
+    out = tmp_path / "m"
+    finished = cli("train", data, "--target", "bought", "--out", out, "--json",
+                   "--positive", positive, *SMALL)  # fmt: skip
+    assert json.loads(finished.out)["positive"] == positive
+    probs, labels = load_model(out).predict(read_table(data))
+    assert [label == positive for label in labels] == (probs >= 0.5).tolist()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov"])
+@pytest.mark.parametrize("init", ["he", "xavier"])
+def test_optimizers_and_inits(cli, data, tmp_path, optimizer, init):
+    finished = cli("train", data, "--target", "bought", "--out", tmp_path / "m", "--json",
+                   "--optimizer", optimizer, "--init", init, "--hidden", "3",
+                   "--epochs", "2", "--batch-size", "50", "--patience", "0")  # fmt: skip
+    report = json.loads(finished.out)
+    assert (report["settings"]["optimizer"], report["settings"]["init"]) == (
+        optimizer,
+        init,
+    )
+    assert len(report["search"]) == 4
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@jax.numpy_dtype_promotion("standard")  # optax's Adam mixes types itself
+def test_adam(cli, data, tmp_path, optimizer):
+    finished = cli("train", data, "--target", "bought", "--out", tmp_path / "m", "--json",
+                   "--optimizer", optimizer, "--hidden", "3", "--epochs", "2")  # fmt: skip
+    assert json.loads(finished.out)["settings"]["optimizer"] == optimizer
+
+
+def test_useless_columns_are_named_on_standard_error(cli, tmp_path):
+    table = make_table().append_column("id", pa.array(np.arange(120)))
+    write_table(table, tmp_path / "t.parquet")
+    finished = cli("train", tmp_path / "t.parquet", "--target", "bought",
+                   "--out", tmp_path / "m", *SMALL)  # fmt: skip
+    assert finished.err == "jaxmlp: note: column 'id' is not used: it numbers the rows\n"
+
+
+def write(path, **columns):
+    write_table(pa.table(columns), path)
+    return path
+
+
+X = np.linspace(-1, 1, 40)
+Y = np.arange(40) % 2
+
+
+def bad_files(tmp_path):
+    """Arguments of `train` that cannot be met, and what the error says."""
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 nothing")
+    infinite = np.where(np.arange(40) == 7, np.inf, X)
+    missing = pa.array([None, *Y[1:].tolist()])
+    pq.write_table(pa.table({"x": infinite, "y": Y}), tmp_path / "inf.parquet")
+    good = write(tmp_path / "good.csv", x=X, y=Y)
+    return {
+        "missing file": (("absent.csv", "--target", "y"), "absent.csv: no such file"),
+        "empty file": ((tmp_path / "empty.csv", "--target", "y"), "the file is empty"),
+        "unreadable": (
+            (tmp_path / "broken.parquet", "--target", "y"),
+            "not a readable Parquet file",
+        ),
+        "no such target": (
+            (good, "--target", "yy"),
+            "did you mean 'y'? (the columns are: x, y)",
+        ),
+        "no target given": ((good,), "--target"),
+        "one value": (
+            (write(tmp_path / "one.csv", x=X, y=np.ones(40, int)), "--target", "y"),
+            "has 1 distinct value (1); two are needed",
+        ),
+        "three values": (
+            (write(tmp_path / "three.csv", x=X, y=np.arange(40) % 3), "--target", "y"),
+            "has 3 distinct values (0, 1, 2); two are needed",
+        ),
+        "labels missing": (
+            (write(tmp_path / "null.csv", x=X, y=missing), "--target", "y"),
+            "1 of 40 labels are missing, the first in row 0",
+        ),
+        "one class in a part": (
+            (write(tmp_path / "rare.csv", x=X, y=np.arange(40) < 2), "--target", "y"),
+            "both classes (38 rows of 'False', 2 rows of 'True')",
+        ),
+        "too rare to split": (
+            (write(tmp_path / "single.csv", x=X, y=np.arange(40) < 1), "--target", "y"),
+            "label 1 has 1 of 40 rows",
+        ),
+        "infinite": (
+            (tmp_path / "inf.parquet", "--target", "y"),
+            "column 'x', row 7: the value is infinite",
+        ),
+        "no usable feature": (
+            (write(tmp_path / "useless.csv", x=np.ones(40), y=Y), "--target", "y"),
+            "no usable feature column: column 'x' is not used: it is constant",
+        ),
+        "only the target": (
+            (write(tmp_path / "bare.csv", y=Y), "--target", "y"),
+            "no usable feature column",
+        ),
+        "bad positive": (
+            (good, "--target", "y", "--positive", "maybe"),
+            "--positive 'maybe' is not a value",
+        ),
+        "all diverge": (
+            (good, "--target", "y", "--learning-rate", "1e38", "--hidden", "4"),
+            "give a smaller --learning-rate",
+        ),
+    }
+
+
+BAD_FILES = [
+    "missing file",
+    "empty file",
+    "unreadable",
+    "no such target",
+    "no target given",
+    "one value",
+    "three values",
+    "labels missing",
+    "one class in a part",
+    "too rare to split",
+    "infinite",
+    "no usable feature",
+    "only the target",
+    "bad positive",
+    "all diverge",
+]
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_tables_end_in_one_line_and_write_nothing(cli, tmp_path, name):
+    arguments, message = bad_files(tmp_path)[name]
+    before = sorted(tmp_path.rglob("*"))
+    finished = cli("train", *arguments, "--out", tmp_path / "model")
+    assert finished.code == 2
+    assert finished.out == ""
+    assert finished.err.startswith("jaxmlp: error: ")
+    assert finished.err.count("\n") == 1
+    assert message in finished.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--split", "70/30"), "three shares"),
+        (("--split", "a/b/c"), "three shares"),
+        (("--split", "70/20/20"), "do not sum to 100"),
+        (("--split", "70/0/30"), "must be greater than 0"),
+        (("--split", "nan/15/15"), "do not sum to 100"),
+        (("--learning-rate", "fast"), "positive numbers such as 0.01,0.1"),
+        (("--learning-rate", "0.1,-1"), "positive numbers"),
+        (("--learning-rate", "inf"), "positive numbers"),
+        (("--hidden", "four"), "widths such as 16,64"),
+        (("--hidden", "-3"), "widths such as 16,64"),
+        (("--hidden", "3x0"), "widths such as 16,64"),
+        (("--epochs", "0"), "--epochs"),
+        (("--epochs", "many"), "--epochs"),
+        (("--batch-size", "0"), "--batch-size"),
+        (("--optimizer", "adamax"), "--optimizer"),
+        (("--init", "zero"), "--init"),
+        (("--seed", "-1"), "--seed"),
+        (("--seed", str(2**70)), "--seed"),
+        (("--patience", "-1"), "--patience"),
+        (("--rate", "0.1"), "No such option"),
+    ],
+)
+def test_bad_flags_end_in_one_line(cli, data, tmp_path, flags, message):
+    finished = cli("train", data, "--target", "bought", "--out", tmp_path / "m", *flags)
+    assert (finished.code, finished.out) == (2, "")
+    assert finished.err.startswith("jaxmlp: error: ")
+    assert finished.err.count("\n") == 1
+    assert message in finished.err
+    assert not (tmp_path / "m").exists()
+
+
+def test_folders_of_others_are_not_touched(cli, data, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
+    for out, message in [
+        (tmp_path / "photos", "holds other things than a model"),
+        (data, "is a file"),
+        (data / "model", "cannot be written"),
+    ]:
+        finished = cli("train", data, "--target", "bought", "--out", out, *SMALL)
+        assert finished.code == 2
+        assert message in finished.err
+    assert (tmp_path / "photos" / "cat.png").read_bytes() == b"cat"
+
+
+def test_help_shows_every_command_with_an_example(cli):
+    assert cli("--help").code == 0
+    for command in ("train", "predict", "evaluate"):
+        finished = cli(command, "--help")
+        assert finished.code == 0
+        assert f"Example: jaxmlp {command}" in finished.out
+
+
+def test_unknown_command(cli):
+    finished = cli("trian")
+    assert finished.code == 2
+    assert finished.err == "jaxmlp: error: No such command 'trian'. Did you mean 'train'?\n"

@@ -1,0 +1,302 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxmlp.lecture as lecture
+from jaxmlp import (
+    backward,
+    bce_with_logits,
+    fit,
+    forward,
+    forward_with_cache,
+    loss_and_grads,
+)
+from jaxmlp.training.engine import epoch_batches
+from tests.helpers import DEPTHS, make_data, make_params, relative_error
+
+KEY = jax.random.key(3)
+
+
+def python_loop(params, X, y, optimizer, n_epochs, batch_size, weight=None):
+    """`fit` as a plain loop, with textbook gradients and no padding."""
+    opt_state = optimizer.init(params)
+    n = len(y)
+    train_loss = []
+    for epoch in range(n_epochs):
+        order = np.arange(n)
+        if batch_size < n:
+            order = np.asarray(jax.random.permutation(jax.random.fold_in(KEY, epoch), n))
+        total, total_weight = 0.0, 0.0
+        for rows in lecture.minibatches(order, batch_size):
+            w = np.ones(len(rows)) if weight is None else weight[rows]
+            logits, cache = forward_with_cache(params, X[rows])
+            total += float(np.sum(w * bce_with_logits(logits, y[rows])))
+            total_weight += w.sum()
+            grads = backward(params, cache, y[rows], w)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            params = optax.apply_updates(params, updates)
+        train_loss.append(total / total_weight)
+    return params, opt_state, train_loss
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 20, 100])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fit_is_a_python_loop(x64, depth, batch_size, weighted):
+    X, y, weight = make_data(20, dtype=np.float64, weighted=weighted)
+    params = make_params(DEPTHS[depth], np.float64)
+    optimizer = optax.sgd(0.1, momentum=0.5)
+    expected = python_loop(params, X, y, optimizer, 3, batch_size, weight)
+    result = fit(
+        KEY,
+        params,
+        X,
+        y,
+        optimizer=optimizer,
+        n_epochs=3,
+        batch_size=batch_size,
+        sample_weight=weight,
+    )
+    assert relative_error(result.params, expected[0]) <= 1e-12
+    assert relative_error(result.opt_state, expected[1]) <= 1e-12
+    np.testing.assert_allclose(result.history["train_loss"], expected[2], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.adam(0.01), optax.adamw(0.01), optax.sgd(0.1, momentum=0.9, nesterov=True)],
+)
+def test_any_optax_optimizer(x64, optimizer):
+    X, y, _ = make_data(12, dtype=np.float64)
+    params = make_params(DEPTHS[1], np.float64)
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam mixes types itself
+        expected, _, _ = python_loop(params, X, y, optimizer, 2, 4)
+        result = fit(KEY, params, X, y, optimizer=optimizer, n_epochs=2, batch_size=4)
+    assert relative_error(result.params, expected) <= 1e-10
+
+
+def test_schedule_counts_steps(x64):
+    X, y, _ = make_data(12, dtype=np.float64)
+    params = make_params(DEPTHS[1], np.float64)
+    optimizer = optax.sgd(optax.linear_schedule(0.5, 0.0, 6))
+    expected, _, _ = python_loop(params, X, y, optimizer, 2, 4)
+    result = fit(KEY, params, X, y, optimizer=optimizer, n_epochs=2, batch_size=4)
+    # optax computes the schedule in float32 where it is compiled.
+    assert relative_error(result.params, expected) <= 1e-6
+
+
+def test_large_table_trains_on_every_row(dtype):
+    n = 40_000
+    X, y, _ = make_data(n, dtype=dtype)
+    params = make_params(DEPTHS[1], dtype)
+    optimizer = optax.sgd(0.5)
+    result = fit(KEY, params, X, y, optimizer=optimizer, n_epochs=1, batch_size=n)
+    _, grads = loss_and_grads(params, X, y)
+    expected = jax.tree.map(lambda p, g: p - jnp.asarray(0.5, p.dtype) * g, params, grads)
+    assert relative_error(result.params, expected) <= (
+        1e-5 if dtype == np.float32 else 1e-12
+    )
+    batches = fit(KEY, params, X, y, optimizer=optimizer, n_epochs=1, batch_size=7_000)
+    assert np.isfinite(batches.history["train_loss"]).all()
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(10, 3), (10, 5), (1, 1), (40_000, 7_000)])
+def test_every_epoch_visits_every_example_once_in_a_new_order(n, batch_size):
+    orders = []
+    for epoch in (0, 1):
+        batches = epoch_batches(KEY, jnp.asarray(epoch), n, batch_size)
+        if batches is None:
+            assert batch_size >= n
+            return
+        rows, is_real = batches
+        assert rows.shape == (-(-n // batch_size), batch_size)
+        order = np.asarray(rows)[np.asarray(is_real)] if is_real is not None else rows
+        orders.append(np.ravel(order))
+        np.testing.assert_array_equal(np.sort(orders[-1]), np.arange(n))
+    assert not np.array_equal(*orders)
+
+
+def fit_with_validation(**options):
+    X, y, _ = make_data(60)
+    X_val, y_val, _ = make_data(30, seed=1)
+    defaults = {"optimizer": optax.sgd(0.3), "n_epochs": 7, "batch_size": 8}
+    params = make_params(DEPTHS[1])
+    return fit(KEY, params, X, y, X_val=X_val, y_val=y_val, **{**defaults, **options})
+
+
+def test_validation_loss_is_that_of_the_epoch_s_end():
+    X_val, y_val, _ = make_data(30, seed=1)
+    for n_epochs in (1, 3):
+        result = fit_with_validation(n_epochs=n_epochs)
+        expected = jnp.mean(bce_with_logits(forward(result.params, X_val), y_val))
+        assert result.history["val_loss"].shape == (n_epochs,)
+        assert result.history["val_loss"][-1] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_validation_part_changes_no_parameter():
+    X, y, _ = make_data(60)
+    without = fit(
+        KEY,
+        make_params(DEPTHS[1]),
+        X,
+        y,
+        optimizer=optax.sgd(0.3),
+        n_epochs=7,
+        batch_size=8,
+    )
+    chex.assert_trees_all_close(without.params, fit_with_validation().params, rtol=1e-6)
+    assert without.best_epoch is None
+    assert without.history.keys() == {"train_loss"}
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 7, 50])
+def test_chunks_change_no_bit(every):
+    seen = []
+    plain = fit_with_validation()
+    watched = fit_with_validation(
+        callback=lambda n_done, history: seen.append((n_done, len(history["val_loss"]))),
+        callback_every=every,
+    )
+    chex.assert_trees_all_equal(watched, plain)
+    ends = [*range(every, 7, every), 7]
+    assert seen == [(end, end) for end in ends]
+
+
+def test_same_key_same_bits_other_key_other_bits():
+    chex.assert_trees_all_equal(fit_with_validation(), fit_with_validation())
+    X, y, _ = make_data(60)
+    results = [
+        fit(
+            key,
+            make_params(DEPTHS[1]),
+            X,
+            y,
+            optimizer=optax.sgd(0.3),
+            n_epochs=1,
+            batch_size=8,
+        )
+        for key in (KEY, jax.random.key(4))
+    ]
+    assert not np.array_equal(results[0].params[0].w, results[1].params[0].w)
+
+
+@pytest.mark.parametrize("callback", [None, lambda n_done, history: None])
+def test_patience_stops_and_restores_the_best_epoch(callback):
+    # Labels are noise, so the validation loss turns upward soon.
+    full = fit_with_validation(n_epochs=60)
+    curve = full.history["val_loss"]
+    best = int(curve.argmin()) + 1
+    stopped = fit_with_validation(n_epochs=60, patience=3, callback=callback)
+    run = len(stopped.history["val_loss"])
+    assert stopped.best_epoch == int(curve[:run].argmin()) + 1
+    assert run == stopped.best_epoch + 3 < 60
+    np.testing.assert_array_equal(stopped.history["val_loss"], curve[:run])
+    at_best = fit_with_validation(n_epochs=stopped.best_epoch)
+    chex.assert_trees_all_close(stopped.params, at_best.params, rtol=1e-6)
+    assert full.best_epoch == best
+
+
+def test_params_given_are_not_changed_and_can_be_used_again():
+    params = make_params(DEPTHS[1])
+    before = jax.tree.map(np.array, params)
+    X, y, _ = make_data(20)
+    optimizer = optax.sgd(0.1)
+    for _ in range(2):
+        fit(KEY, params, X, y, optimizer=optimizer, n_epochs=1, batch_size=5)
+    chex.assert_trees_all_equal(params, before)
+
+
+def test_one_trace_for_repeated_calls():
+    gradient_fn = chex.assert_max_traces(loss_and_grads, n=1)
+    X, y, _ = make_data(20)
+    optimizer = optax.sgd(0.1)
+    for seed in range(3):
+        fit(
+            jax.random.key(seed),
+            make_params(DEPTHS[1], seed=seed),
+            X,
+            y,
+            optimizer=optimizer,
+            n_epochs=4,
+            batch_size=5,
+            gradient_fn=gradient_fn,
+        )
+
+
+def test_gradient_fn_replaces_the_gradient():
+    def twice(params, X, y, sample_weight):
+        loss, grads = loss_and_grads(params, X, y, sample_weight)
+        return loss, jax.tree.map(lambda g: g + g, grads)
+
+    X, y, _ = make_data(20)
+    params = make_params(DEPTHS[1])
+    settings = {"n_epochs": 2, "batch_size": 6}
+    doubled = fit(
+        KEY, params, X, y, optimizer=optax.sgd(0.1), gradient_fn=twice, **settings
+    )
+    faster = fit(KEY, params, X, y, optimizer=optax.sgd(0.2), **settings)
+    chex.assert_trees_all_close(doubled.params, faster.params, rtol=1e-5)
+
+
+def test_divergence_is_seen_in_the_history():
+    result = fit_with_validation(optimizer=optax.sgd(1e30), n_epochs=3)
+    assert not np.isfinite(result.history["val_loss"]).any()
+    assert result.best_epoch is None
+
+
+X, Y, _ = make_data(8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X": X[0]}, r"X must have shape \(n, p\), not \(5,\)"),
+        ({"X": X[:0], "y": Y[:0]}, "X is empty"),
+        ({"X": X[:, :4]}, "X has 4 columns, params take 5"),
+        (
+            {"X": np.where(X[2, 3] == X, np.nan, X)},
+            "X must be finite in float32; row 2, column 3",
+        ),
+        (
+            {"X": np.where(X[2, 3] == X, 1e300, X.astype(float))},
+            "X must be finite in float32",
+        ),
+        ({"X": X.astype(str)}, "X must be real numbers"),
+        ({"y": Y[:7]}, r"y must have shape \(8,\), not \(7,\)"),
+        ({"y": Y[:, None]}, r"y must have shape \(8,\), not \(8, 1\)"),
+        ({"y": Y + 1}, "y must hold labels 0 and 1; row"),
+        ({"y": np.array(["a", "b"] * 4)}, "y must hold labels 0 and 1; row 0"),
+        (
+            {"y": np.where(np.arange(8) == 5, np.nan, Y)},
+            "y must hold labels 0 and 1; row 5",
+        ),
+        ({"sample_weight": np.ones(7)}, "sample_weight must have shape"),
+        ({"sample_weight": -np.ones(8)}, "sample_weight is negative at row 0"),
+        ({"sample_weight": np.zeros(8)}, "sample_weight is zero for every row"),
+        ({"sample_weight": np.full(8, np.inf)}, "sample_weight must be finite"),
+        ({"X_val": X}, "X_val and y_val must be given together"),
+        ({"X_val": X[:, :3], "y_val": Y}, "X_val must have 5 columns, as X, not 3"),
+        ({"X_val": X, "y_val": Y[:2]}, "y_val must have shape"),
+        ({"patience": 3}, "patience needs a validation part"),
+        ({"patience": 0, "X_val": X, "y_val": Y}, "patience must be a whole number from 1"),
+        ({"n_epochs": 0}, "n_epochs must be a whole number from 1, not 0"),
+        ({"n_epochs": 1.5}, "n_epochs must be a whole number from 1, not 1.5"),
+        ({"batch_size": 0}, "batch_size must be a whole number from 1"),
+        ({"batch_size": True}, "batch_size must be a whole number from 1"),
+        ({"callback_every": 0}, "callback_every must be a whole number from 1"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    arguments = {
+        "X": X,
+        "y": Y,
+        "optimizer": optax.sgd(0.1),
+        "n_epochs": 1,
+        "batch_size": 4,
+        **change,
+    }
+    with pytest.raises(ValueError, match=message):
+        fit(KEY, make_params(DEPTHS[1]), **arguments)
