@@ -94,7 +94,7 @@ def train(
             help="Widths q of the hidden layer to try; 32x16 is two layers, 0 is none, "
             "logistic regression.",
         ),
-    ] = "0,8,32,128",
+    ] = "0,8,32",
     epochs: Annotated[
         int, typer.Option(min=1, help="Passes through the training part at most.")
     ] = 200,

@@ -67,7 +67,7 @@ class Recipe(NamedTuple):
     positive: str | None = None
     fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
     learning_rates: tuple[float, ...] | None = None
-    hidden_sizes: tuple[tuple[int, ...], ...] = ((), (8,), (32,), (128,))
+    hidden_sizes: tuple[tuple[int, ...], ...] = ((), (8,), (32,))
     n_epochs: int = 200
     patience: int | None = 20
     batch_size: int = 32

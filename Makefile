@@ -1,0 +1,68 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# PYTHON chooses the interpreter; .python-version names the preferred one.
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3)
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check format types imports pytest bench docs lock smoke clean
+
+## demo: train on the built-in table; leaves demo-model/ with model and report
+demo: .venv/run
+	$(BIN)/jaxmlp train --out demo-model
+	@echo "The report is demo-model/report.json."
+
+## test: install what is pinned, then everything that must pass
+test: check
+
+check: format types imports pytest
+
+format: .venv/dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: .venv/dev
+	$(BIN)/mypy
+
+imports: .venv/dev
+	$(BIN)/lint-imports --no-cache
+
+pytest: .venv/dev
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+## bench: measure speed; see docs/benchmarks.md
+bench: .venv/dev
+	$(BIN)/python scripts/bench_step.py
+
+## docs: build the pages into docs/_build; a warning is an error
+docs: .venv/dev
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build
+
+## smoke: the core of the tests on the oldest Python supported
+smoke:
+	scripts/smoke_oldest_python.sh
+
+## lock: resolve the dependencies anew (needs uv)
+lock:
+	uv pip compile pyproject.toml --extra cli --group build $(LOCK) -o requirements/run.txt
+	uv pip compile pyproject.toml --extra cli --group dev $(LOCK) \
+	  --constraints requirements/run.txt -o requirements/dev.txt
+
+LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --custom-compile-command "make lock" --quiet
+
+## clean: remove everything that the targets above made
+clean:
+	rm -rf .venv .venv-oldest demo-model docs/_build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment, with and without the developers' tools. Each stamp is written last, so
+# an interrupted installation is taken up again.
+.venv/run: requirements/run.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --require-hashes --no-deps -r requirements/run.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/dev: requirements/dev.txt .venv/run
+	$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	touch $@
