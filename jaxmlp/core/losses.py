@@ -91,8 +91,9 @@ def output_delta(logits: jax.Array, y: ArrayLike) -> jax.Array:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> print(output_delta(jnp.array([0.0, 30.0]), jnp.array([1.0, 1.0])))
-      [-5.0000000e-01 -9.3576231e-14]
+      >>> delta = output_delta(jnp.array([0.0, 30.0]), jnp.array([1.0, 1.0]))
+      >>> print(", ".join(f"{value:.4g}" for value in delta))
+      -0.5, -9.358e-14
 
     Source:
       Lecture, equation (1).

@@ -38,6 +38,9 @@ def forward_with_cache(params: Params, X: ArrayLike) -> tuple[jax.Array, Cache]:
     Raises:
       ValueError: X is not `(n, p)` for the p of the first layer.
 
+    Guarantees:
+      `jax.grad` takes 0 as ReLU's derivative at 0, as `backward` does.
+
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
@@ -57,7 +60,9 @@ def forward_with_cache(params: Params, X: ArrayLike) -> tuple[jax.Array, Cache]:
         )
     inputs = [h]
     for layer in params[:-1]:
-        h = jnp.maximum(h @ layer.w + layer.b[None, :], 0)
+        # jax.nn.relu, not jnp.maximum: jax.grad of the latter is 1/2 at 0, and rows whose
+        # units are all inactive have exact zeros in the next layer.
+        h = jax.nn.relu(h @ layer.w + layer.b[None, :])
         inputs.append(h)
     output = params[-1]
     logits = (h @ output.w)[:, 0] + output.b[0]

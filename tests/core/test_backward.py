@@ -119,6 +119,19 @@ def test_labels_of_any_number_type(label_type):
     )
 
 
+@pytest.mark.parametrize("name", BACKWARDS)
+def test_exact_zeros_before_a_relu(variant, x64, name):
+    # Without biases, a row whose first-layer units are all inactive gives exact zeros in the
+    # second layer: there the derivative of ReLU is a convention, and both must share it.
+    X, y, _ = make_data(40_000, dtype=np.float64)
+    params = init_params(jax.random.key(0), (5, 3, 4, 1), dtype=np.float64)
+    _, cache = forward_with_cache(params, X)
+    assert (np.asarray(cache.inputs[1]) == 0).all(axis=1).any()
+    expected = variant(jax.grad(mean_loss))(params, X, y)
+    actual = variant(BACKWARDS[name])(params, cache, y)
+    assert relative_error(actual, expected) <= 1e-12
+
+
 def test_relu_derivative_at_zero_is_zero():
     params = jax.tree.map(jnp.zeros_like, init_params(jax.random.key(0), (2, 3, 1)))
     params = (params[0], params[1]._replace(w=jnp.ones((3, 1))))

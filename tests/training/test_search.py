@@ -31,8 +31,7 @@ def run(data, **options):
     return search(KEY, *data, **{**defaults, **options})
 
 
-@pytest.mark.parametrize("optimizer", [optax.sgd, optax.adam])
-@pytest.mark.parametrize("n_parallel", [1, 3])
+@pytest.mark.parametrize(("optimizer", "n_parallel"), [(optax.sgd, 1), (optax.adam, 3)])
 @jax.numpy_dtype_promotion("standard")  # optax's Adam mixes types itself
 def test_every_run_is_a_fit(x64, data, optimizer, n_parallel):
     rates = RATES if optimizer is optax.sgd else (0.001, 0.01)

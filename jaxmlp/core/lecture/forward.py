@@ -48,8 +48,8 @@ class Theta(NamedTuple):
 
 
 def relu(t: jax.Array) -> jax.Array:
-    r"""ReLU activation, :math:`\sigma(t) = \max(0, t)`."""
-    return jnp.maximum(0, t)
+    r"""ReLU activation, :math:`\sigma(t) = \max(0, t)`; derivative 0 at 0."""
+    return jax.nn.relu(t)
 
 
 def sigmoid(z: jax.Array) -> jax.Array:
