@@ -19,6 +19,7 @@ def check_data(
     X_val: ArrayLike | None = None,
     y_val: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
+    names: tuple[str, str] = ("X", "y"),
 ) -> Data:
     """Validates training data and moves it to the device.
 
@@ -29,6 +30,7 @@ def check_data(
       X_val: Validation features, `(n_val, p)`, or None.
       y_val: Validation labels, `(n_val,)`, or None.
       sample_weight: Non-negative weights, `(n,)`, not all zero, or None.
+      names: What the caller calls X and y, for messages.
 
     Returns:
       The arrays on the device, in `dtype`.
@@ -36,11 +38,12 @@ def check_data(
     Raises:
       ValueError: Names the argument and says what is wrong with it.
     """
-    train = _features("X", X, dtype)
+    X_name, y_name = names
+    train = _features(X_name, X, dtype)
     n_samples, n_features = train.shape
     data = Data(
         X=train,
-        y=_labels("y", y, n_samples, dtype),
+        y=_labels(y_name, y, n_samples, dtype),
         sample_weight=None
         if sample_weight is None
         else _weights(sample_weight, n_samples, dtype),
@@ -53,7 +56,9 @@ def check_data(
         raise ValueError("X_val and y_val must be given together")
     val = _features("X_val", X_val, dtype)
     if val.shape[1] != n_features:
-        raise ValueError(f"X_val must have {n_features} columns, as X, not {val.shape[1]}")
+        raise ValueError(
+            f"X_val must have {n_features} columns, as {X_name}, not {val.shape[1]}"
+        )
     return data._replace(X_val=val, y_val=_labels("y_val", y_val, val.shape[0], dtype))
 
 

@@ -121,8 +121,8 @@ def test_labels_of_any_number_type(label_type):
 
 @pytest.mark.parametrize("name", BACKWARDS)
 def test_exact_zeros_before_a_relu(variant, x64, name):
-    # Without biases, a row whose first-layer units are all inactive gives exact zeros in the
-    # second layer: there the derivative of ReLU is a convention, and both must share it.
+    # Without biases, a row whose first-layer units are all inactive gives exact zeros in
+    # the second layer: the derivative of ReLU there is a convention that both must share.
     X, y, _ = make_data(40_000, dtype=np.float64)
     params = init_params(jax.random.key(0), (5, 3, 4, 1), dtype=np.float64)
     _, cache = forward_with_cache(params, X)

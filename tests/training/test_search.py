@@ -136,6 +136,7 @@ def test_xavier_starts_elsewhere(data):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"sample_weight": np.ones(3)}, r"sample_weight must have shape \(100,\)"),
         ({"learning_rates": ()}, "learning_rates is empty"),
         (
             {"learning_rates": (0.1, -1)},
@@ -154,3 +155,15 @@ def test_xavier_starts_elsewhere(data):
 def test_bad_input_is_named(data, options, message):
     with pytest.raises(ValueError, match=message):
         run(data, **options)
+
+
+def test_bad_arrays_are_called_by_their_argument(data):
+    X, y, X_val, y_val = data
+    with pytest.raises(
+        ValueError, match="X_train must be finite in float32; row 3, column 1"
+    ):
+        run((np.where(X[3, 1] == X, np.nan, X), y, X_val, y_val))
+    with pytest.raises(ValueError, match="y_train must hold labels 0 and 1; row"):
+        run((X, y + 1, X_val, y_val))
+    with pytest.raises(ValueError, match="X_val must have 4 columns, as X_train, not 3"):
+        run((X, y, X_val[:, :3], y_val))
