@@ -34,6 +34,8 @@ app = typer.Typer(
 )
 
 
+_INTERRUPTED = 130
+
 DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA", help="CSV or Parquet file, a row an example.")
 ]
@@ -226,19 +228,22 @@ def run() -> None:
     """Runs the command; every mistake of the user's ends in one line and exit code 2."""
     keep_compiled_programs()
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False) or 0
     except typer.TyperException as error:
-        message = error.format_message()
+        code = _fail(error.format_message())
     except DataError as error:
-        message = str(error)
-    except (KeyboardInterrupt, typer.Abort):
-        print("jaxmlp: interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
+        code = _fail(str(error))
     except BrokenPipeError:  # the reader, such as head, has seen enough
         sys.stderr.close()
-        sys.exit(0)
+        code = 0
+    if code == _INTERRUPTED:  # typer's code for Ctrl-C
+        print("jaxmlp: interrupted; nothing was written", file=sys.stderr)
+    sys.exit(code)
+
+
+def _fail(message: str) -> int:
     print(f"jaxmlp: error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    return 2
 
 
 def _read_for(model: Model, data: Path) -> pa.Table:
