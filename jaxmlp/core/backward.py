@@ -98,7 +98,9 @@ def backward_one_product(
       ValueError: The shapes of y, sample_weight and cache do not match.
 
     Guarantees:
-      Equals `backward` up to rounding.
+      Equals `backward` up to rounding. The products of inputs and weights are summed in
+      another order, so inputs far from zero, whose products cancel, lose more digits here
+      than in `backward`: standardise them, as training wants anyway.
 
     Source:
       Lecture, matrix notation, rearranged; homogeneity as in Du, Hu and Lee (2018),
@@ -150,7 +152,7 @@ def loss_and_grads(
 
     Guarantees:
       Equals `jax.value_and_grad` of the same loss up to rounding. A weight of 2 counts
-      as the row given twice, a weight of 0 as the row left out.
+      as the row given twice, a weight of 0 as the row (if finite) left out.
 
     Example:
       >>> import jax, jax.numpy as jnp

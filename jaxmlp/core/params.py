@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Literal, NamedTuple
 
 import jax
@@ -135,12 +136,16 @@ def _check_layer_sizes(layer_sizes: Sequence[int]) -> None:
         raise ValueError(
             f"layer_sizes needs an input and an output width, not {tuple(layer_sizes)}"
         )
-    if any(int(size) != size or size < 1 for size in layer_sizes):
+    if not all(map(_is_width, layer_sizes)):
         raise ValueError(
             f"layer_sizes must be positive whole numbers, not {tuple(layer_sizes)}"
         )
     if layer_sizes[-1] != 1:
         raise ValueError(f"layer_sizes must end in 1, the logit, not in {layer_sizes[-1]}")
+
+
+def _is_width(size: object) -> bool:
+    return isinstance(size, Integral) and int(size) >= 1
 
 
 def _he(key: jax.Array, d_in: int, d_out: int, dtype: DTypeLike) -> jax.Array:

@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jaxmlp.data.errors import DataError, shorten
@@ -38,10 +37,10 @@ def infer_kinds(table: pa.Table, target: str) -> Kinds:
             continue
         column = table[name]
         kind = _kind(column.type)
-        if kind is None:
-            dropped[name] = f"values of type {column.type} are not supported"
-        elif column.null_count == len(column):
+        if column.null_count == len(column):
             dropped[name] = "it has no value"
+        elif kind is None:
+            dropped[name] = f"values of type {column.type} are not supported"
         elif _counts_rows(column):
             dropped[name] = "it numbers the rows"
         else:
@@ -119,9 +118,11 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
         return np.full(len(column), np.nan)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
-    elif not _is_number(column.type):
-        column = _parse_numbers(column, name)
-    values = np.array(column.cast(pa.float64(), safe=False), np.float64)
+    values = (
+        np.array(column.cast(pa.float64(), safe=False), np.float64)
+        if _is_number(column.type)
+        else _parse_numbers(column, name)
+    )
     is_infinite = np.isinf(values)
     if is_infinite.any():
         row = int(is_infinite.argmax())
@@ -132,18 +133,18 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
     return values
 
 
-def _parse_numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _parse_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
     """Reads numbers given as text, as a file does whose other values are missing."""
-    texts = _texts(column, name)
-    for row, text in enumerate(texts.to_pylist()):
+    values = np.full(len(column), np.nan)
+    for row, text in enumerate(_texts(column, name).to_pylist()):
         try:
-            float(text or "nan")
+            values[row] = float(text or "nan")
         except ValueError:
             raise DataError(
                 f"column {name!r}, row {row}: {text!r} is not a number, "
                 "and the model needs one there"
             ) from None
-    return pc.if_else(pc.equal(texts, ""), None, texts).cast(pa.float64())
+    return values
 
 
 def _texts(column: pa.ChunkedArray, name: str) -> pa.Array:

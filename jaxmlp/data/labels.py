@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -54,20 +54,21 @@ def find_classes(column: pa.ChunkedArray, target: str, positive: str | None) -> 
     Raises:
       DataError: A label is missing, there are not two values, or `positive` is neither.
     """
-    values = _labels(column, target)
-    distinct = sorted(set(values), key=lambda v: (isinstance(v, str), v))
+    distinct = sorted(set(_labels(column, target)))
     if len(distinct) != 2:
         shown = shorten([repr(value) for value in distinct], most=5)
         raise DataError(
             f"target column {target!r} has {len(distinct)} distinct "
             f"value{'' if len(distinct) == 1 else 's'} ({shown}); two are needed"
         )
-    negative, default = distinct
-    wanted = {positive, positive and _canonical(positive)}
-    if positive is None or as_text(default) in wanted:
+    negative, default = (_storable(value) for value in distinct)
+    if positive is None:
         return Classes(negative, default)
-    if as_text(negative) in wanted:
-        return Classes(default, negative)
+    for wanted in (positive, _canonical(positive)):
+        if as_text(default) == wanted:
+            return Classes(negative, default)
+        if as_text(negative) == wanted:
+            return Classes(default, negative)
     raise DataError(
         f"--positive {positive!r} is not a value of target column {target!r}: "
         f"it holds {negative!r} and {default!r}"
@@ -93,7 +94,7 @@ def encode_labels(
     return np.array([codes[text] for text in texts], np.int32)
 
 
-def as_text(label: Label) -> str:
+def as_text(label: Any) -> str:
     """One text for one label, whatever type a file gave it: 1, 1.0 and "1" are the same."""
     if isinstance(label, float) and label.is_integer():
         return str(int(label))
@@ -108,10 +109,10 @@ def _canonical(text: str) -> str:
     return as_text(number) if math.isfinite(number) else text
 
 
-def _labels(column: pa.ChunkedArray, target: str) -> list[Label]:
+def _labels(column: pa.ChunkedArray, target: str) -> list[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+    if pa.types.is_nested(column.type) or _is_binary(column.type):
         raise DataError(f"target column {target!r} holds {column.type}, not labels")
     is_missing = pc.is_null(column, nan_is_null=True).to_numpy()
     if is_missing.any():
@@ -119,16 +120,21 @@ def _labels(column: pa.ChunkedArray, target: str) -> list[Label]:
             f"target column {target!r}: {is_missing.sum()} of {len(column)} labels are "
             f"missing, the first in row {int(np.argmax(is_missing))}; remove these rows"
         )
-    if not _is_plain(column.type):
-        column = column.cast(pa.string())
-    labels: list[Label] = column.to_pylist()
+    labels: list[Any] = column.to_pylist()
+    for row, label in enumerate(labels):
+        if isinstance(label, float) and math.isinf(label):
+            raise DataError(f"target column {target!r}, row {row}: the label is infinite")
     return labels
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def _is_binary(kind: pa.DataType) -> bool:
     return (
-        pa.types.is_boolean(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_string(kind)
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
     )
+
+
+def _storable(label: Any) -> Label:
+    """A date, decimal or duration is kept as text: JSON has no such types."""
+    return label if isinstance(label, bool | int | float | str) else str(label)

@@ -64,8 +64,11 @@ class NumericRule:
         """Makes the input columns, `(n, 1)` or `(n, 2)`."""
         is_missing = np.isnan(values)
         imputed = np.where(is_missing, self.median, values)
-        # Divided before subtracting: the difference of two huge numbers may overflow.
-        scaled = imputed / self.scale - self.mean / self.scale
+        # Divided before subtracting: the difference of two huge numbers may overflow. What
+        # overflows all the same is cut to a number that is finite and bent to 3 below.
+        with np.errstate(over="ignore"):
+            scaled = imputed / self.scale - self.mean / self.scale
+        scaled = np.clip(scaled, -1e150, 1e150)
         scaled = scaled / np.hypot(1, scaled / SMOOTH_CLIP)
         columns = [scaled, is_missing][: 1 + self.marks_missing]
         return np.stack(columns, axis=1).astype(np.float32)

@@ -109,8 +109,12 @@ def _cut(
         )
     except ValueError as error:
         names, counts = np.unique(labels[rows], return_counts=True)
-        raise ValueError(
-            f"stratify: label {names[counts.argmin()]} has {counts.min()} of "
-            f"{len(rows)} rows, too few to be in every part"
-        ) from error
+        if n_second < len(names):
+            reason = f"a part of {n_second} rows cannot hold {len(names)} labels"
+        else:
+            reason = (
+                f"label {names[counts.argmin()]} has {counts.min()} of {len(rows)} rows, "
+                "too few to be in every part"
+            )
+        raise ValueError(f"stratify: {reason}") from error
     return first, second

@@ -1,5 +1,6 @@
 """Reading and writing of CSV and Parquet files, through pyarrow."""
 
+import contextlib
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -62,7 +63,8 @@ def write_table(table: pa.Table, path: str | Path) -> None:
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def check_writable_name(path: str | Path) -> None:
@@ -96,19 +98,23 @@ def _read_bytes(path: Path) -> pa.Buffer:
 
 
 def _parse(path: Path, content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
-    is_parquet = content.slice(0, 4).to_pybytes() == b"PAR1"
+    start = content.slice(0, min(content.size, 4)).to_pybytes()
+    is_parquet = start == b"PAR1"
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: the file is UTF-16; save it as UTF-8")
     try:
         if is_parquet or path.suffix.lower() == ".parquet":
             return pyarrow.parquet.ParquetFile(pa.BufferReader(content)).read()
         return _parse_csv(content, text_columns)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         form = "Parquet" if path.suffix.lower() == ".parquet" or is_parquet else "CSV"
         raise DataError(f"{path}: not a readable {form} file: {one_line(error)}") from error
 
 
 def _parse_csv(content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
-    header = content.slice(0, min(content.size, 1 << 20)).to_pybytes().splitlines()[0]
-    return pyarrow.csv.read_csv(
+    header = content.slice(0, min(content.size, 1 << 20)).to_pybytes()
+    lines = [line for line in header.splitlines() if line.strip()]
+    table = pyarrow.csv.read_csv(
         pa.BufferReader(content),
         # One block: a column's type is then inferred from the whole file.
         # One thread: only then does pyarrow name the row that it cannot read.
@@ -116,7 +122,7 @@ def _parse_csv(content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
             block_size=min(content.size + 1, 2**31 - 1), use_threads=False
         ),
         parse_options=pyarrow.csv.ParseOptions(
-            delimiter=_delimiter(header), newlines_in_values=True
+            delimiter=_delimiter(lines[0] if lines else b""), newlines_in_values=True
         ),
         convert_options=pyarrow.csv.ConvertOptions(
             null_values=_MISSING,
@@ -124,6 +130,11 @@ def _parse_csv(content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
             column_types={name: pa.string() for name in text_columns},
         ),
     )
+    for field in table.schema:
+        if pa.types.is_binary(field.type):
+            raise pa.ArrowInvalid(f"column {field.name!r} is not UTF-8")
+    # "age, income" in a header names the column "income", not " income".
+    return table.rename_columns([name.strip() for name in table.column_names])
 
 
 def _delimiter(header: bytes) -> str:

@@ -1,6 +1,7 @@
 """Compiled programs kept between runs of the command."""
 
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -12,6 +13,8 @@ def keep_compiled_programs() -> None:
     Only the command does this: a library leaves JAX's configuration to its user. A folder
     named in the environment variable JAX_COMPILATION_CACHE_DIR is used instead.
     """
+    # A cache that cannot be written costs time, not results.
+    warnings.filterwarnings("ignore", message=".*persistent compilation cache")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(root) / "jaxmlp"))

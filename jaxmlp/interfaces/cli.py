@@ -1,9 +1,12 @@
 """The `jaxmlp` command."""
 
+import io
 import json
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +30,6 @@ from jaxmlp.interfaces.pipeline import OptimizerName, Recipe, train_on_table
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Trains, applies and tests feed-forward networks for binary classification.",
@@ -98,12 +100,16 @@ def train(
         ),
     ] = "0,8,32",
     epochs: Annotated[
-        int, typer.Option(min=1, help="Passes through the training part at most.")
+        int,
+        typer.Option(
+            min=1, max=1_000_000, help="Passes through the training part at most."
+        ),
     ] = 200,
     patience: Annotated[
         int,
         typer.Option(
             min=0,
+            max=1_000_000,
             help="Stop a run after so many epochs without a lower validation loss; "
             "0 never stops early.",
         ),
@@ -137,7 +143,7 @@ def train(
         raise typer.BadParameter("needed with DATA", param_hint="--target")
     check_out(out)
     recipe = Recipe(
-        target=target or "target",
+        target="target" if target is None else target,
         positive=positive,
         fractions=split,
         learning_rates=learning_rate,
@@ -150,7 +156,7 @@ def train(
         seed=seed,
     )
     table = _breast_cancer() if data is None else read_table(data)
-    with progress(epochs, quiet=quiet) as callback:
+    with _about(data), progress(epochs, quiet=quiet) as callback:
         outcome = train_on_table(table, recipe, callback, max(1, epochs // 50))
     report = outcome.report
     report["device"] = _device()
@@ -159,7 +165,7 @@ def train(
     report["out"] = str(out)
     save_model(outcome.model, report, out)
     if as_json:
-        print(json.dumps(report, ensure_ascii=False))
+        print(json.dumps(report))
     elif not quiet:
         print_notes(report["notes"])
         print_outcome(outcome, str(out))
@@ -188,7 +194,9 @@ def predict(
     if out is not None:
         check_writable_name(out)
     loaded = load_model(model)
-    probs, labels = loaded.predict(_read_for(loaded, data))
+    table = _read_for(loaded, data)
+    with _about(data):
+        probs, labels = loaded.predict(table)
     predictions = pa.table({"probability": probs, "predicted": labels})
     if out is not None:
         write_table(predictions, out)
@@ -214,9 +222,10 @@ def evaluate(
     """
     loaded = load_model(model)
     table = _read_for(loaded, data)
-    column = find_column(table, loaded.target, "target")
-    y = encode_labels(column, loaded.target, loaded.classes)
-    metrics = evaluate_logits(loaded.logits(table), y)
+    with _about(data):
+        column = find_column(table, loaded.target, "target")
+        y = encode_labels(column, loaded.target, loaded.classes)
+        metrics = evaluate_logits(loaded.logits(table), y)
     if as_json:
         positive = loaded.classes.positive
         print(json.dumps({"rows": len(y), "positive": positive, **metrics}))
@@ -227,15 +236,15 @@ def evaluate(
 def run() -> None:
     """Runs the command; every mistake of the user's ends in one line and exit code 2."""
     keep_compiled_programs()
+    for stream in (sys.stdout, sys.stderr):  # a terminal without η still shows the rest
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except typer.TyperException as error:
         code = _fail(error.format_message())
-    except DataError as error:
+    except (DataError, OSError, UnicodeError) as error:
         code = _fail(str(error))
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        sys.stderr.close()
-        code = 0
     if code == _INTERRUPTED:  # typer's code for Ctrl-C
         print("jaxmlp: interrupted; nothing was written", file=sys.stderr)
     sys.exit(code)
@@ -246,9 +255,20 @@ def _fail(message: str) -> int:
     return 2
 
 
+@contextmanager
+def _about(data: Path | None) -> Iterator[None]:
+    """Puts the file's name before what is wrong with its content."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{data}: {error}" if data else str(error)) from error
+
+
 def _read_for(model: Model, data: Path) -> pa.Table:
     kinds = model.preprocessor.kinds
     texts = [name for name, kind in kinds.items() if kind == "categorical"]
+    if isinstance(model.classes.positive, str):
+        texts.append(model.target)
     return read_table(data, text_columns=texts)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -54,7 +55,8 @@ def print_outcome(outcome: Outcome, out: str) -> None:
     split = report["split"]
     console.print(
         f"{report['rows']} rows, {report['features']} feature columns "
-        f"({report['inputs']} inputs); positive class: [bold]{report['positive']}[/bold]"
+        f"({report['inputs']} inputs); positive class: "
+        f"[bold]{escape(str(report['positive']))}[/bold]"
     )
     console.print(
         f"training {split['train']}, validation {split['validation']}, "
@@ -71,7 +73,7 @@ def print_outcome(outcome: Outcome, out: str) -> None:
     seconds = report["seconds"]
     console.print(
         f"compiled in {seconds['compile']:.1f} s, ran in {seconds['run']:.1f} s on "
-        f"{report['device']}; model and report in [bold]{out}[/bold]"
+        f"{report['device']}; model and report in [bold]{escape(out)}[/bold]"
     )
 
 
@@ -80,7 +82,7 @@ def metrics_table(parts: dict[str, Metrics]) -> Table:
     table = Table("part", *(_METRIC_TITLES.values()))
     for name, metrics in parts.items():
         values = (metrics[key] for key in _METRIC_TITLES)
-        table.add_row(name, *("–" if v is None else f"{v:.4f}" for v in values))
+        table.add_row(escape(name), *("–" if v is None else f"{v:.4f}" for v in values))
     return table
 
 

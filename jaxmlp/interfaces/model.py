@@ -28,6 +28,8 @@ from jaxmlp.data.tables import one_line
 FORMAT = 1
 """Version of the folder's layout."""
 
+_FILES = {"model.safetensors", "model.json", "report.json"}
+
 _BLOCK = 4096  # rows predicted at once: one compiled shape, bounded memory
 
 
@@ -97,10 +99,12 @@ def check_out(path: str | Path) -> None:
     Raises:
       DataError: The path is a file, a folder with other things in it, or not writable.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     if path.exists() and not path.is_dir():
         raise DataError(f"{path}: is a file, not a folder for a model")
-    if path.is_dir() and any(path.iterdir()) and not (path / "model.json").is_file():
+    # Replacing a model removes its folder, so nothing but a model may be in it.
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if names and not (names <= _FILES and {"model.json", "model.safetensors"} <= names):
         raise DataError(
             f"{path}: the folder holds other things than a model; give another --out"
         )
@@ -117,7 +121,7 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
     """
     from safetensors.numpy import save
 
-    path = Path(path).absolute()
+    path = Path(path).resolve()
     tensors = {
         f"{i}.{name}": np.asarray(array)
         for i, layer in enumerate(model.params)
@@ -137,7 +141,9 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     replaced = path.with_name(f".{path.name}.replaced")
     try:
-        for leftover in (unfinished, replaced):  # of a run that was killed here
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)  # a run was killed just before its new model's rename
+        for leftover in (unfinished, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
         unfinished.mkdir(parents=True)
         for name, content in files.items():
@@ -146,12 +152,12 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
             path.rename(replaced)
         unfinished.rename(path)
     except OSError as error:
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
         raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
     finally:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
         shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_model(path: str | Path) -> Model:
@@ -205,7 +211,7 @@ def _check_sizes(model: Model) -> None:
 
 
 def _dump(value: dict[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _write_through(path: Path, content: bytes) -> None:

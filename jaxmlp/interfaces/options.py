@@ -4,6 +4,8 @@ import math
 
 import typer
 
+_WIDEST = 1_000_000
+
 
 def parse_split(text: str) -> tuple[float, float, float]:
     """Reads shares such as "70/15/15".
@@ -55,7 +57,7 @@ def parse_hidden(text: str) -> tuple[tuple[int, ...], ...]:
     except ValueError:
         sizes = ((-1,),)
     sizes = tuple(() if widths == (0,) else widths for widths in sizes)
-    if any(width < 1 for widths in sizes for width in widths):
+    if any(not 1 <= width <= _WIDEST for widths in sizes for width in widths):
         raise typer.BadParameter(
             f"{text!r} is not widths such as 16,64 (32x16 for two layers, 0 for none)"
         )

@@ -17,6 +17,7 @@ from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
 from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
 from jaxmlp.data.split import Split, train_val_test_split
+from jaxmlp.data.tables import one_line
 from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
 from jaxmlp.interfaces.model import Model, predict_logits
 from jaxmlp.interfaces.timing import Stopwatch
@@ -176,7 +177,8 @@ def _split(
         for label, count in zip(classes, np.bincount(y, minlength=2), strict=True)
     )
     try:
-        split = train_val_test_split(key, len(y), fractions, stratify=y)
+        labels = np.array([as_text(label) for label in classes])[y]
+        split = train_val_test_split(key, len(y), fractions, stratify=labels)
     except ValueError as error:
         raise DataError(f"--split does not fit the table ({counts}): {error}") from error
     for name, rows in split._asdict().items():
@@ -214,6 +216,11 @@ def _search(
         )
     except FloatingPointError as error:
         raise DataError(f"{error}; give a smaller --learning-rate") from error
+    except jax.errors.JaxRuntimeError as error:
+        raise DataError(
+            f"the search does not fit into memory ({one_line(error)}); give fewer or "
+            "smaller --hidden"
+        ) from error
 
 
 def _evaluate(params: Params, data: Prepared, rows: NDArray[np.int64]) -> Metrics | None:

@@ -194,7 +194,9 @@ def _train(
         weight: jax.Array | None,
     ) -> tuple[Params, optax.OptState, jax.Array]:
         loss, grads = gradient_fn(params, X, y, weight)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            grads, opt_state, params, value=loss, grad=grads
+        )
         return optax.apply_updates(params, updates), opt_state, loss
 
     if batches is None:

@@ -80,8 +80,9 @@ def fit(
         Their floating-point type is the one computed in.
       X: Training features, `(n, p)`, finite.
       y: Labels in {0, 1}, `(n,)`.
-      optimizer: Any optax optimiser, such as `optax.sgd(0.1)`. Reuse the object in
-        repeated calls: a new one is compiled anew.
+      optimizer: Any optax optimiser, such as `optax.sgd(0.1)`, but for those that search
+        along a line and so call the loss themselves (`optax.lbfgs`). Reuse the object
+        in repeated calls: a new one is compiled anew.
       n_epochs: Passes through the training part.
       batch_size: Examples a step, at least 1; more than n counts as n.
       X_val: Validation features, `(n_val, p)`, or None.

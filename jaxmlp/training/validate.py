@@ -68,7 +68,7 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
         count = operator.index(value)
     except TypeError:
         count = least - 1
-    if count < least or isinstance(value, bool):
+    if not least <= count < 2**31 or isinstance(value, bool):
         raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
     return count
 

@@ -76,6 +76,8 @@ def test_layers_differ():
         ((3, 0, 1), "positive whole"),
         ((-3, 1), "positive whole"),
         ((3, 2.5, 1), "positive whole"),
+        ((3.0, 1), "positive whole"),
+        (("3", 1), "positive whole"),
     ],
 )
 def test_bad_layer_sizes(sizes, message):

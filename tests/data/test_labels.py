@@ -1,4 +1,5 @@
 import datetime
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ def column(values, kind=None):
         ([0.0, 1.0, 0.0], "1", (0.0, 1.0)),
         ([1, 2, 2], "2.0", (1, 2)),
         (["1", "2", "1"], "2", ("1", "2")),
+        (["1", "01", "1"], "01", ("1", "01")),
     ],
 )
 def test_classes_and_codes(values, positive, classes):
@@ -38,6 +40,8 @@ def test_classes_and_codes(values, positive, classes):
 def test_dictionary_and_date_labels():
     dictionary = pa.chunked_array([pa.array(["a", "b", "a"]).dictionary_encode()])
     assert find_classes(dictionary, "y", None) == ("a", "b")
+    amounts = column([Decimal(10), Decimal(9)])
+    assert find_classes(amounts, "y", None) == ("9", "10")
     days = [datetime.date(2024, 1, 1), datetime.date(2025, 1, 1)]
     assert find_classes(column(days), "y", None) == ("2024-01-01", "2025-01-01")
 
@@ -54,6 +58,8 @@ def test_labels_match_whatever_type_a_file_gave_them(values):
         ([1, 1, 1], r"'y' has 1 distinct value \(1\); two are needed"),
         ([1, 2, 3], r"'y' has 3 distinct values \(1, 2, 3\); two are needed"),
         (list(range(9)), r"9 distinct values \(0, 1, 2, 3, 4, and 4 more\)"),
+        ([0.0, float("inf")], "'y', row 1: the label is infinite"),
+        ([b"a", b"b"], "holds binary"),
         ([1, None, 0], "'y': 1 of 3 labels are missing, the first in row 1"),
         ([1.0, 0.0, float("nan")], "1 of 3 labels are missing, the first in row 2"),
         ([[1], [0]], "holds list"),

@@ -66,6 +66,11 @@ def test_too_rare_label():
         train_val_test_split(KEY, 100, stratify=np.arange(100) == 7)
 
 
+def test_part_smaller_than_the_number_of_labels():
+    with pytest.raises(ValueError, match="a part of 1 rows cannot hold 2 labels"):
+        train_val_test_split(KEY, 100, (0.99, 0.01, 0.0), stratify=np.arange(100) % 2)
+
+
 def test_wrong_number_of_labels():
     with pytest.raises(ValueError, match=r"stratify must have shape \(100,\), not \(99,\)"):
         train_val_test_split(KEY, 100, stratify=np.zeros(99))

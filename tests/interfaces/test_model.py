@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces import model as model_module
 from jaxmlp.interfaces.model import load_model, save_model
+from tests.interfaces.conftest import SMALL
 
 IN_A_NEW_PROCESS = """
 import sys
@@ -133,3 +135,59 @@ def test_no_pickle_and_nothing_but_numbers_and_text(model):
         if path.suffix == ".json":
             json.loads(content)
     assert np.isfinite(load_model(model).params[0].w).all()
+
+
+def test_folder_with_more_than_a_model_is_not_replaced(cli, model, data):
+    (model / "notes.txt").write_text("mine")
+    finished = cli("train", data, "--target", "bought", "--out", model, *SMALL)
+    assert finished.code == 2
+    assert "holds other things than a model" in finished.err
+    assert (model / "notes.txt").read_text() == "mine"
+
+
+def test_folder_with_a_model_json_of_another_kind_is_not_replaced(cli, data, tmp_path):
+    other = tmp_path / "project"
+    other.mkdir()
+    (other / "model.json").write_text("{}")
+    assert cli("train", data, "--target", "bought", "--out", other, *SMALL).code == 2
+    assert (other / "model.json").read_text() == "{}"
+
+
+def test_linked_folder_stays_a_link(cli, model, data, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(model, target_is_directory=True)
+    for _ in range(2):
+        finished = cli(
+            "train", data, "--target", "bought", "--out", link, "--quiet", *SMALL
+        )
+        assert finished[:] == (0, "", "")
+    assert link.is_symlink()
+    load_model(link)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.csv", "link", "model"]
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()])
+def test_failed_second_rename_brings_the_old_model_back(model, monkeypatch, error):
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    loaded = load_model(model)
+    rename = Path.rename
+
+    def fails(path, target):
+        if path.name.endswith(".unfinished"):
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises((DataError, KeyboardInterrupt)):
+        save_model(loaded, {}, model)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    assert not list(model.parent.glob(f".{model.name}.*"))
+
+
+def test_save_after_a_run_killed_between_the_renames(model):
+    before = (model / "model.safetensors").read_bytes()
+    loaded = load_model(model)
+    model.rename(model.with_name(f".{model.name}.replaced"))
+    save_model(loaded, {}, model)
+    assert (model / "model.safetensors").read_bytes() == before
+    assert not list(model.parent.glob(f".{model.name}.*"))

@@ -188,7 +188,7 @@ def bad_files(tmp_path):
         ),
         "too rare to split": (
             (write(tmp_path / "single.csv", x=X, y=np.arange(40) < 1), "--target", "y"),
-            "label 1 has 1 of 40 rows",
+            "label True has 1 of 40 rows",
         ),
         "infinite": (
             (tmp_path / "inf.parquet", "--target", "y"),
@@ -261,6 +261,10 @@ def test_bad_tables_end_in_one_line_and_write_nothing(cli, tmp_path, name):
         (("--hidden", "3x0"), "widths such as 16,64"),
         (("--epochs", "0"), "--epochs"),
         (("--epochs", "many"), "--epochs"),
+        (("--epochs", str(10**14)), "--epochs"),
+        (("--patience", str(3 * 10**9)), "--patience"),
+        (("--hidden", str(10**22)), "widths such as 16,64"),
+        (("--out", "m" * 300), "File name too long"),
         (("--batch-size", "0"), "--batch-size"),
         (("--optimizer", "adamax"), "--optimizer"),
         (("--init", "zero"), "--init"),
@@ -271,7 +275,8 @@ def test_bad_tables_end_in_one_line_and_write_nothing(cli, tmp_path, name):
     ],
 )
 def test_bad_flags_end_in_one_line(cli, data, tmp_path, flags, message):
-    finished = cli("train", data, "--target", "bought", "--out", tmp_path / "m", *flags)
+    out = () if "--out" in flags else ("--out", tmp_path / "m")
+    finished = cli("train", data, "--target", "bought", *out, *flags)
     assert (finished.code, finished.out) == (2, "")
     assert finished.err.startswith("jaxmlp: error: ")
     assert finished.err.count("\n") == 1
@@ -305,3 +310,41 @@ def test_unknown_command(cli):
     finished = cli("trian")
     assert finished.code == 2
     assert finished.err == "jaxmlp: error: No such command 'trian'. Did you mean 'train'?\n"
+
+
+def test_without_arguments_the_help_is_shown(cli):
+    finished = cli()
+    assert (finished.code, finished.err) == (0, "")
+    assert "train" in finished.out
+
+
+def test_markup_in_names_is_shown_as_it_is(cli, tmp_path):
+    table = make_table()
+    labels = ["[b]yes" if label == "yes" else "no" for label in table["bought"].to_pylist()]
+    write_table(table.set_column(3, "bought", pa.array(labels)), tmp_path / "t.csv")
+    finished = cli("train", tmp_path / "t.csv", "--target", "bought", "--positive", "[b]yes",
+                   "--out", tmp_path / "m[x]", *SMALL)  # fmt: skip
+    assert finished.code == 0
+    assert "positive class: [b]yes" in finished.out
+    assert "m[x]" in finished.out
+
+
+def test_file_is_named_before_what_is_wrong_with_it(cli, tmp_path):
+    path = write(tmp_path / "one.csv", x=X, y=np.ones(40, int))
+    finished = cli("train", path, "--target", "y", "--out", tmp_path / "m")
+    assert finished.err.startswith(f"jaxmlp: error: {path}: target column 'y' has 1")
+
+
+def test_progress_shows_the_lowest_validation_loss(monkeypatch, capsys):
+    from rich.console import Console
+
+    from jaxmlp.interfaces import console
+
+    monkeypatch.setattr(
+        console, "Console", lambda **options: Console(force_terminal=True, **options)
+    )
+    with console.progress(10, quiet=False) as callback:
+        callback(4, {"val_loss": np.array([[0.7, np.nan], [0.25, 0.3]])})
+    assert "validation loss 0.2500" in capsys.readouterr().err
+    with console.progress(10, quiet=True) as callback:
+        assert callback is None

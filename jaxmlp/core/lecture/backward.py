@@ -12,7 +12,10 @@ from jaxmlp.core.params import Params
 
 
 def dL_dyhat(y_hat: jax.Array, y: ArrayLike) -> jax.Array:
-    r"""Before (1): :math:`d\mathcal{L}/d\hat y = -y/\hat y + (1-y)/(1-\hat y)`, 1×1."""
+    r"""Before (1): :math:`d\mathcal{L}/d\hat y = -y/\hat y + (1-y)/(1-\hat y)`, 1×1.
+
+    Not defined where ŷ has rounded to 0 or 1; equation (1) is.
+    """
     y = jnp.asarray(y, y_hat.dtype)
     return -y / y_hat + (1 - y) / (1 - y_hat)
 
