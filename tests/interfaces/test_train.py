@@ -322,8 +322,8 @@ def test_markup_in_names_is_shown_as_it_is(cli, tmp_path):
     table = make_table()
     labels = ["[b]yes" if label == "yes" else "no" for label in table["bought"].to_pylist()]
     write_table(table.set_column(3, "bought", pa.array(labels)), tmp_path / "t.csv")
-    finished = cli("train", tmp_path / "t.csv", "--target", "bought", "--positive", "[b]yes",
-                   "--out", tmp_path / "m[x]", *SMALL)  # fmt: skip
+    finished = cli("train", tmp_path / "t.csv", "--target", "bought",
+                   "--positive", "[b]yes", "--out", tmp_path / "m[x]", *SMALL)  # fmt: skip
     assert finished.code == 0
     assert "positive class: [b]yes" in finished.out
     assert "m[x]" in finished.out
