@@ -77,6 +77,28 @@ def decode(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, Values]:
     }
 
 
+def explain_texts(columns: Mapping[str, Values]) -> dict[str, str]:
+    """Finds text columns that hold numbers but for a few values, and says which one."""
+    reasons = {}
+    for name, values in columns.items():
+        if isinstance(values, np.ndarray) or not len(values.drop_null()):
+            continue
+        texts = values.to_pylist()
+        others = [row for row, text in enumerate(texts) if text and not _is_float(text)]
+        if 0 < len(others) <= 0.1 * len(texts):
+            example = f"row {others[0]} holds {texts[others[0]]!r}"
+            reasons[name] = f"it is read as text, not as numbers, because {example}"
+    return reasons
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _kind(kind: pa.DataType) -> Kind | None:
     if pa.types.is_dictionary(kind):
         return _kind(kind.value_type)

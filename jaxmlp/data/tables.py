@@ -11,8 +11,8 @@ import pyarrow.parquet
 
 from jaxmlp.data.errors import DataError
 
-# What pyarrow takes for missing, and "?", which the UCI tables use.
-_MISSING = [*pyarrow.csv.ConvertOptions().null_values, "?"]
+# What pyarrow takes for missing, "?", which the UCI tables use, and blanks.
+_MISSING = [*pyarrow.csv.ConvertOptions().null_values, "?", " ", "  ", "   "]
 
 
 def read_table(path: str | Path, *, text_columns: Collection[str] = ()) -> pa.Table:

@@ -193,6 +193,8 @@ def predict(
     """
     if out is not None:
         check_writable_name(out)
+        if out.resolve() == data.resolve():
+            raise typer.BadParameter("it is DATA itself", param_hint="--out")
     loaded = load_model(model)
     table = _read_for(loaded, data)
     with _about(data):

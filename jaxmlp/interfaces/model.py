@@ -102,6 +102,8 @@ def check_out(path: str | Path) -> None:
     path = Path(path).resolve()
     if path.exists() and not path.is_dir():
         raise DataError(f"{path}: is a file, not a folder for a model")
+    if path == Path.cwd() or path in Path.cwd().parents:
+        raise DataError(f"{path}: is the working folder; name a folder inside it")
     # Replacing a model removes its folder, so nothing but a model may be in it.
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     if names and not (names <= _FILES and {"model.json", "model.safetensors"} <= names):

@@ -19,7 +19,9 @@ def parse_split(text: str) -> tuple[float, float, float]:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not three shares such as 70/15/15") from None
     if not math.isclose(train + val + test, 1, abs_tol=1e-6) or test < 0:
-        raise typer.BadParameter(f"the shares {text!r} do not sum to 100")
+        raise typer.BadParameter(
+            f"the shares {text!r} are not per cent that sum to 100, such as 70/15/15"
+        )
     if train <= 0 or val <= 0:
         raise typer.BadParameter(
             f"{text!r}: the training part, and the validation part that chooses step "

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jaxmlp.core.params import InitMethod, Params
-from jaxmlp.data.columns import decode, infer_kinds
+from jaxmlp.data.columns import decode, explain_texts, infer_kinds
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
 from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
@@ -162,6 +162,7 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
         f"column {name!r} is not used: {reason}"
         for name, reason in {**kinds.dropped, **dropped}.items()
     ]
+    notes += [f"column {name!r}: {why}" for name, why in explain_texts(columns).items()]
     if not preprocessor.rules:
         raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))
     X = preprocessor.encode(columns)

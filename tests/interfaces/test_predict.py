@@ -136,3 +136,11 @@ def test_evaluate_with_one_class_has_no_auc(cli, model, tmp_path):
     write_table(yes, tmp_path / "yes.csv")
     finished = cli("evaluate", model, tmp_path / "yes.csv", "--json")
     assert json.loads(finished.out)["roc_auc"] is None
+
+
+def test_the_table_itself_is_not_overwritten(cli, model, data):
+    before = data.read_bytes()
+    finished = cli("predict", model, data, "--out", data)
+    assert finished.code == 2
+    assert "DATA itself" in finished.err
+    assert data.read_bytes() == before

@@ -250,9 +250,10 @@ def test_bad_tables_end_in_one_line_and_write_nothing(cli, tmp_path, name):
     [
         (("--split", "70/30"), "three shares"),
         (("--split", "a/b/c"), "three shares"),
-        (("--split", "70/20/20"), "do not sum to 100"),
+        (("--split", "70/20/20"), "that sum to 100"),
+        (("--split", "0.7/0.15/0.15"), "not per cent"),
         (("--split", "70/0/30"), "must be greater than 0"),
-        (("--split", "nan/15/15"), "do not sum to 100"),
+        (("--split", "nan/15/15"), "that sum to 100"),
         (("--learning-rate", "fast"), "positive numbers such as 0.01,0.1"),
         (("--learning-rate", "0.1,-1"), "positive numbers"),
         (("--learning-rate", "inf"), "positive numbers"),
@@ -291,6 +292,7 @@ def test_folders_of_others_are_not_touched(cli, data, tmp_path):
         (tmp_path / "photos", "holds other things than a model"),
         (data, "is a file"),
         (data / "model", "cannot be written"),
+        (".", "is the working folder"),
     ]:
         finished = cli("train", data, "--target", "bought", "--out", out, *SMALL)
         assert finished.code == 2
@@ -348,3 +350,18 @@ def test_progress_shows_the_lowest_validation_loss(monkeypatch, capsys):
     assert "validation loss 0.2500" in capsys.readouterr().err
     with console.progress(10, quiet=True) as callback:
         assert callback is None
+
+
+def test_numbers_read_as_text_are_noted_and_blanks_are_missing(cli, tmp_path):
+    lines = [f"{i / 7},{'twelve' if i == 5 else i % 9},{i % 2}" for i in range(60)]
+    lines[3] = " ,4,1"
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *lines]) + "\n")
+    finished = cli(
+        "train", tmp_path / "t.csv", "--target", "y", "--out", tmp_path / "m", *SMALL
+    )
+    assert finished.err == (
+        "jaxmlp: note: column 'b': it is read as text, not as numbers, "
+        "because row 5 holds 'twelve'\n"
+    )
+    rules = {rule.name: rule for rule in load_model(tmp_path / "m").preprocessor.rules}
+    assert (rules["a"].kind, rules["b"].kind) == ("numeric", "categorical")
