@@ -47,7 +47,7 @@ lock:
 	uv pip compile pyproject.toml --extra cli --group dev $(LOCK) \
 	  --constraints requirements/run.txt -o requirements/dev.txt
 
-LOCK = --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+LOCK = --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command "make lock" --quiet
 
 ## clean: remove everything that the targets above made

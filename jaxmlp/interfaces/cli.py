@@ -32,7 +32,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Trains, applies and tests feed-forward networks for binary classification.",
 )
 
 
@@ -48,6 +47,22 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object and nothing else.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"jaxmlp {version('jaxmlp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def jaxmlp(
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_print_version),
+    ] = False,
+) -> None:
+    """Trains, applies and tests feed-forward networks for binary classification."""
 
 
 @app.command()

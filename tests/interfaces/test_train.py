@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import jaxmlp
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces.model import load_model
 from jaxmlp.interfaces.pipeline import Recipe, prepare
@@ -318,6 +319,10 @@ def test_without_arguments_the_help_is_shown(cli):
     finished = cli()
     assert (finished.code, finished.err) == (0, "")
     assert "train" in finished.out
+
+
+def test_version(cli):
+    assert cli("--version")[:] == (0, f"jaxmlp {jaxmlp.__version__}\n", "")
 
 
 def test_markup_in_names_is_shown_as_it_is(cli, tmp_path):
