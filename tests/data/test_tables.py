@@ -20,7 +20,7 @@ TEXT = "a,b,c\n1,x,0.5\n2,,\n3,y,-1\n"
         ("t.tsv", TEXT.replace(",", "\t").encode()),
         ("t.csv", TEXT.replace(",", "|").replace("\n", "\r\n").encode()),
         ("t.csv", b"\xef\xbb\xbf" + TEXT.encode()),
-        ("t.csv.gz", gzip.compress(TEXT.encode())),
+        ("t.csv.gz", gzip.compress(TEXT.encode(), mtime=0)),
         ("t.csv", TEXT.replace("2,,", "2,NA,?").encode()),
         ("t.csv", TEXT.replace("a,b,c", '"a","b","c"').encode()),
         ("t.csv", TEXT.replace("a,b,c", "a, b ,c").encode()),
@@ -66,7 +66,7 @@ def test_text_columns_keep_their_zeros(tmp_path):
         ("header.csv", "é,b\n1,2\n".encode("latin-1"), "not a readable CSV file"),
         ("broken.parquet", b"PAR1 and then nothing", "not a readable Parquet file"),
         ("text.parquet", b"a,b\n1,2\n", "not a readable Parquet file"),
-        ("cut.csv.gz", gzip.compress(TEXT.encode())[:-9], "cannot be read"),
+        ("cut.csv.gz", gzip.compress(TEXT.encode(), mtime=0)[:-9], "cannot be read"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, message):
