@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
-import numpy as np
 import pyarrow as pa
 import typer
 from rich.console import Console
 
 from jaxmlp.core.params import InitMethod
+from jaxmlp.data.builtin import breast_cancer_table
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import encode_labels, find_column
 from jaxmlp.data.tables import check_writable_name, read_table, write_table
@@ -170,7 +170,7 @@ def train(
         init=init,
         seed=seed,
     )
-    table = _breast_cancer() if data is None else read_table(data)
+    table = breast_cancer_table() if data is None else read_table(data)
     with _about(data), progress(epochs, quiet=quiet) as callback:
         outcome = train_on_table(table, recipe, callback, max(1, epochs // 50))
     report = outcome.report
@@ -287,14 +287,6 @@ def _read_for(model: Model, data: Path) -> pa.Table:
     if isinstance(model.classes.positive, str):
         texts.append(model.target)
     return read_table(data, text_columns=texts)
-
-
-def _breast_cancer() -> pa.Table:
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer()
-    columns = dict(zip(data.feature_names.tolist(), data.data.T, strict=True))
-    return pa.table({**columns, "target": np.asarray(data.target_names)[data.target]})
 
 
 def _device() -> str:
