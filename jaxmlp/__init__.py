@@ -10,6 +10,8 @@ from jaxmlp.core import (
     backward,
     bce,
     bce_with_logits,
+    ensemble_logits,
+    ensemble_proba,
     forward,
     forward_with_cache,
     init_params,
@@ -17,7 +19,7 @@ from jaxmlp.core import (
     predict_proba,
 )
 from jaxmlp.data.split import train_val_test_split
-from jaxmlp.training import fit, search
+from jaxmlp.training import fit, search, stack_params
 
 __all__ = [
     "Layer",
@@ -25,6 +27,8 @@ __all__ = [
     "backward",
     "bce",
     "bce_with_logits",
+    "ensemble_logits",
+    "ensemble_proba",
     "fit",
     "forward",
     "forward_with_cache",
@@ -32,6 +36,7 @@ __all__ = [
     "loss_and_grads",
     "predict_proba",
     "search",
+    "stack_params",
     "train_val_test_split",
 ]
 

@@ -38,7 +38,8 @@ def mean_loss(params, X, y, sample_weight=None):
     if sample_weight is None:
         return jnp.mean(losses)
     weight = jnp.asarray(sample_weight, losses.dtype)
-    return jnp.sum(weight * losses) / jnp.sum(weight)
+    total = jnp.sum(weight)
+    return jnp.sum(weight * losses) / jnp.where(total > 0, total, 1)
 
 
 def relative_error(actual, expected):

@@ -1,6 +1,7 @@
 """Parameters of the network: a pytree of plain arrays."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Literal, NamedTuple
@@ -70,68 +71,55 @@ def init_params(
     Source:
       Lecture, "Initialization Methods"; Glorot and Bengio (2010); He et al. (2015).
     """
-    _check_layer_sizes(layer_sizes)
-    if method not in _DRAW_WEIGHTS:
-        raise ValueError(f"method must be 'he' or 'xavier', not {method!r}")
-    draw_weights = _DRAW_WEIGHTS[method]
-    pairs = list(itertools.pairwise(layer_sizes))
-    layer_keys = jax.random.split(key, len(pairs))
+    check_layer_sizes(layer_sizes)
+    draws = draw_weights(key, n_weights(layer_sizes), method=method, dtype=dtype)
     return tuple(
-        Layer(
-            w=draw_weights(layer_key, d_in, d_out, dtype),
-            b=jnp.zeros((d_out,), dtype),
-        )
-        for layer_key, (d_in, d_out) in zip(layer_keys, pairs, strict=True)
+        Layer(w, jnp.zeros((w.shape[1],), dtype))
+        for w in shape_draws(draws, layer_sizes, method=method)
     )
 
 
-def pad_params(params: Params, hidden_sizes: Sequence[int]) -> Params:
-    """Widens the hidden layers with units whose weights and biases are all zero.
+def draw_weights(
+    key: jax.Array, n_draws: int, *, method: InitMethod, dtype: DTypeLike
+) -> jax.Array:
+    """Draws the weights of all layers before their scaling, `(n_draws,)`.
 
-    Such a unit gives 0 and gets a zero gradient, in and out, because the derivative of
-    ReLU at 0 is taken as 0. So it stays zero under every optimiser used here, and the
-    widened network computes and learns what the narrow one does.
+    With JAX's default generator, fewer draws from the same key are the first of more: one
+    compiled draw serves networks of many widths.
 
-    Args:
-      params: Network with `len(hidden_sizes)` hidden layers.
-      hidden_sizes: Wanted widths, each at least the present one.
-
-    Returns:
-      Parameters of the widened network.
+    Raises:
+      ValueError: The method is unknown.
     """
-    d_ins = (params[0].w.shape[0], *hidden_sizes)
-    d_outs = (*hidden_sizes, params[-1].w.shape[1])
-    return tuple(
-        Layer(
-            w=jnp.pad(
-                layer.w,
-                ((0, d_in - layer.w.shape[0]), (0, d_out - layer.w.shape[1])),
-            ),
-            b=jnp.pad(layer.b, (0, d_out - layer.b.shape[0])),
-        )
-        for layer, d_in, d_out in zip(params, d_ins, d_outs, strict=True)
-    )
+    if method == "he":
+        return jax.random.normal(key, (n_draws,), dtype)
+    if method == "xavier":
+        return jax.random.uniform(key, (n_draws,), dtype, -1, 1)
+    raise ValueError(f"method must be 'he' or 'xavier', not {method!r}")
 
 
-def unpad_params(params: Params, hidden_sizes: Sequence[int]) -> Params:
-    """Takes the padding of `pad_params` off again.
+def n_weights(layer_sizes: Sequence[int]) -> int:
+    """Number of weights, biases not counted."""
+    return sum(d_in * d_out for d_in, d_out in itertools.pairwise(layer_sizes))
 
-    Args:
-      params: Network whose hidden layers have at least `hidden_sizes` units.
-      hidden_sizes: Widths to keep, the first units of each layer.
 
-    Returns:
-      Parameters of the narrow network.
+def shape_draws(
+    draws: jax.Array, layer_sizes: Sequence[int], *, method: InitMethod
+) -> list[jax.Array]:
+    """Cuts draws into the layers' weights `(d_in, d_out)` and scales them.
+
+    Takes as many draws as are needed or more; of a NumPy array it makes NumPy arrays.
     """
-    d_ins = (params[0].w.shape[0], *hidden_sizes)
-    d_outs = (*hidden_sizes, params[-1].w.shape[1])
-    return tuple(
-        Layer(w=layer.w[:d_in, :d_out], b=layer.b[:d_out])
-        for layer, d_in, d_out in zip(params, d_ins, d_outs, strict=True)
-    )
+    weights, start = [], 0
+    for d_in, d_out in itertools.pairwise(layer_sizes):
+        scale = math.sqrt(2 / d_in if method == "he" else 6 / (d_in + d_out))
+        w = draws[start : start + d_in * d_out].reshape(d_in, d_out)
+        weights.append(w * scale)
+        start += d_in * d_out
+    return weights
 
 
-def _check_layer_sizes(layer_sizes: Sequence[int]) -> None:
+def check_layer_sizes(layer_sizes: Sequence[int]) -> None:
+    """Raises ValueError unless they are widths from an input to one logit."""
     if len(layer_sizes) < 2:
         raise ValueError(
             f"layer_sizes needs an input and an output width, not {tuple(layer_sizes)}"
@@ -146,16 +134,3 @@ def _check_layer_sizes(layer_sizes: Sequence[int]) -> None:
 
 def _is_width(size: object) -> bool:
     return isinstance(size, Integral) and int(size) >= 1
-
-
-def _he(key: jax.Array, d_in: int, d_out: int, dtype: DTypeLike) -> jax.Array:
-    scale = jnp.sqrt(jnp.asarray(2 / d_in, dtype))
-    return scale * jax.random.normal(key, (d_in, d_out), dtype)
-
-
-def _xavier(key: jax.Array, d_in: int, d_out: int, dtype: DTypeLike) -> jax.Array:
-    bound = jnp.sqrt(jnp.asarray(6 / (d_in + d_out), dtype))
-    return jax.random.uniform(key, (d_in, d_out), dtype, -bound, bound)
-
-
-_DRAW_WEIGHTS = {"he": _he, "xavier": _xavier}

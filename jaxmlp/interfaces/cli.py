@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import pyarrow as pa
@@ -25,8 +25,20 @@ from jaxmlp.interfaces.cache import keep_compiled_programs
 from jaxmlp.interfaces.console import metrics_table, print_notes, print_outcome, progress
 from jaxmlp.interfaces.metrics import evaluate_logits
 from jaxmlp.interfaces.model import Model, check_out, load_model, save_model
-from jaxmlp.interfaces.options import parse_hidden, parse_learning_rates, parse_split
-from jaxmlp.interfaces.pipeline import OptimizerName, Recipe, train_on_table
+from jaxmlp.interfaces.options import (
+    parse_hidden,
+    parse_learning_rates,
+    parse_penalties,
+    parse_positive,
+    parse_split,
+)
+from jaxmlp.interfaces.pipeline import (
+    DtypeName,
+    OptimizerName,
+    Recipe,
+    ScheduleName,
+    train_on_table,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -130,9 +142,51 @@ def train(
         ),
     ] = 20,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Examples a step; 1 is SGD one by one.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Examples a step; 1 is SGD one by one. By default 32; L-BFGS takes all.",
+        ),
+    ] = None,
     optimizer: Annotated[OptimizerName, typer.Option(help="Update rule.")] = "sgd",
+    schedule: Annotated[
+        ScheduleName,
+        typer.Option(help="Course of the step size: constant, or down to 0 by a cosine."),
+    ] = "constant",
+    clip_norm: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="C",
+            help="Greatest norm of a step's gradient; longer ones are scaled down.",
+        ),
+    ] = None,
+    l2: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_penalties,
+            metavar="LAMBDA,...",
+            help="Strengths λ of the L2 penalty on the weights to try.",
+        ),
+    ] = "0",
+    class_weight: Annotated[
+        Literal["none", "balanced"],
+        typer.Option(help="balanced gives both labels the same weight in the loss."),
+    ] = "none",
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Starting weights to try for each combination."
+        ),
+    ] = 1,
+    ensemble: Annotated[
+        int,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="Average the probabilities of the K best networks of the search.",
+        ),
+    ] = 1,
     init: Annotated[
         InitMethod, typer.Option(help="Distribution of the starting weights.")
     ] = "he",
@@ -142,6 +196,14 @@ def train(
             min=0, max=2**32 - 1, help="Of the split, the weights and the orders."
         ),
     ] = 0,
+    device: Annotated[
+        Literal["cpu", "gpu", "tpu"] | None,
+        typer.Option(help="Where to train; by default the best that JAX finds."),
+    ] = None,
+    dtype: Annotated[
+        DtypeName,
+        typer.Option(help="Type to compute in; bfloat16 is for the matrix products alone."),
+    ] = "float32",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -149,7 +211,8 @@ def train(
 
     The split is drawn first; centring, scaling and categories are learned on the training
     part alone. Every step size is tried with every width; the validation part chooses
-    among them, and the epoch; the test part is used once, at the end.
+    among them, and the epoch; the test part is used once, at the end. With --ensemble K,
+    the probabilities of the K best networks are averaged.
 
     Example: jaxmlp train churn.csv --target churned --positive yes --out churn-model
     """
@@ -167,14 +230,23 @@ def train(
         patience=patience or None,
         batch_size=batch_size,
         optimizer=optimizer,
+        schedule=schedule,
+        clip_norm=clip_norm,
+        l2=l2,
+        class_weight=None if class_weight == "none" else class_weight,
+        seeds=seeds,
+        ensemble=ensemble,
         init=init,
         seed=seed,
+        device=device,
+        dtype=dtype,
     )
+    _configure(device, dtype)
     table = breast_cancer_table() if data is None else read_table(data)
-    with _about(data), progress(epochs, quiet=quiet) as callback:
+    with _about(data), progress(quiet=quiet) as callback:
         outcome = train_on_table(table, recipe, callback, max(1, epochs // 50))
     report = outcome.report
-    report["device"] = _device()
+    report["device"] = _device(device)
     report["versions"] = _versions()
     report["seconds"]["total"] = time.perf_counter() - began
     report["out"] = str(out)
@@ -289,8 +361,16 @@ def _read_for(model: Model, data: Path) -> pa.Table:
     return read_table(data, text_columns=texts)
 
 
-def _device() -> str:
-    device = jax.devices()[0]
+def _configure(device: str | None, dtype: DtypeName) -> None:
+    """Sets JAX up for the whole command; a library would leave this to its user."""
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")  # an idle accelerator stays untouched
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+
+
+def _device(wanted: str | None) -> str:
+    device = jax.devices(wanted)[0]
     return f"{device.platform} ({device.device_kind})"
 
 

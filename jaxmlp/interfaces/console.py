@@ -1,11 +1,10 @@
 """What the command line shows to people."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,7 +13,7 @@ from rich.table import Table
 from jaxmlp.interfaces.metrics import Metrics
 from jaxmlp.interfaces.options import format_hidden
 from jaxmlp.interfaces.pipeline import Outcome
-from jaxmlp.training.engine import Callback, History
+from jaxmlp.training import Configuration, SearchProgress
 
 _METRIC_TITLES = {
     "log_loss": "log loss",
@@ -24,8 +23,11 @@ _METRIC_TITLES = {
 }
 
 
+_MOST_ROWS = 24  # of the search table on the screen
+
+
 @contextmanager
-def progress(n_epochs: int, *, quiet: bool) -> Iterator[Callback | None]:
+def progress(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None] | None]:
     """Shows a bar of epochs on standard error while the block runs, if it is a terminal."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
@@ -39,11 +41,12 @@ def progress(n_epochs: int, *, quiet: bool) -> Iterator[Callback | None]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("training", total=n_epochs, loss="compiling …")
+        task = bar.add_task("training", total=None, loss="compiling …")
 
-        def show(n_done: int, history: History) -> None:
-            lowest = np.nanmin(history["val_loss"], initial=np.inf)
-            bar.update(task, completed=n_done, loss=f"validation loss {lowest:.4f}")
+        def show(now: SearchProgress) -> None:
+            losses = [row.val_loss for row in now.table]
+            loss = f"validation loss {min(losses):.4f}" if losses else ""
+            bar.update(task, completed=now.n_done, total=now.n_epochs, loss=loss)
 
         yield show
 
@@ -63,10 +66,18 @@ def print_outcome(outcome: Outcome, out: str) -> None:
         f"test {split['test']} rows"
     )
     console.print(_search_table(outcome))
-    best = outcome.search.best
+    n_averaged = len(outcome.search.networks)
+    if n_averaged > 1:
+        console.print(
+            f"ensemble: the probabilities of the [bold]{n_averaged}[/bold] networks with "
+            "the lowest validation losses are averaged"
+        )
+    best = outcome.search.best.configuration
     console.print(
-        f"chosen on the validation part: η = [bold]{best.learning_rate:g}[/bold], "
-        f"q = [bold]{format_hidden(best.hidden_sizes)}[/bold], epoch {best.epoch}"
+        f"{'best' if n_averaged > 1 else 'chosen'} on the validation part: "
+        f"η = [bold]{best.learning_rate:g}[/bold], "
+        f"q = [bold]{format_hidden(best.hidden_sizes)}[/bold]"
+        f"{f', λ = {best.l2:g}' if best.l2 else ''}, epoch {best.epoch}"
     )
     parts = {name: report[name] for name in ("validation", "test") if report[name]}
     console.print(metrics_table(parts))
@@ -93,14 +104,34 @@ def print_notes(notes: list[str]) -> None:
 
 
 def _search_table(outcome: Outcome) -> Table:
-    table = Table("η", "q", "best epoch", "training loss", "validation loss", "")
-    best = outcome.search.best
-    chosen = (best.learning_rate, best.hidden_sizes)
-    for row in outcome.search.table:
-        is_chosen = (row.learning_rate, row.hidden_sizes) == chosen
-        cells: list[Any] = [
+    rows = outcome.search.table
+    chosen = {_key(network.configuration) for network in outcome.search.networks}
+    caption = None
+    if len(rows) > _MOST_ROWS:
+        rows = sorted(rows, key=lambda row: row.val_loss)[:_MOST_ROWS]
+        caption = f"the best {_MOST_ROWS} of {len(outcome.search.table)} networks"
+    with_l2 = len({row.l2 for row in outcome.search.table}) > 1
+    with_seed = len({row.seed for row in outcome.search.table}) > 1
+    table = Table(caption=caption)
+    for title, shown in {
+        "η": True,
+        "q": True,
+        "λ": with_l2,
+        "seed": with_seed,
+        "best epoch": True,
+        "training loss": True,
+        "validation loss": True,
+        "": True,
+    }.items():
+        if shown:
+            table.add_column(title)
+    for row in rows:
+        is_chosen = _key(row) in chosen
+        cells = [
             f"{row.learning_rate:g}",
             format_hidden(row.hidden_sizes),
+            *([f"{row.l2:g}"] if with_l2 else []),
+            *([str(row.seed)] if with_seed else []),
             str(row.epoch) if row.epoch else "–",
             f"{row.train_loss:.4f}",
             f"{row.val_loss:.4f}",
@@ -108,3 +139,7 @@ def _search_table(outcome: Outcome) -> Table:
         ]
         table.add_row(*cells, style="bold" if is_chosen else None)
     return table
+
+
+def _key(row: Configuration) -> tuple[Any, ...]:
+    return (row.learning_rate, row.hidden_sizes, row.l2, row.seed)

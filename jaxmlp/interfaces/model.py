@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jaxmlp.core import Layer, Params, forward
+from jaxmlp.core import Layer, Params, ensemble_logits
 from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, Label
 from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.tables import one_line
 
-FORMAT = 1
-"""Version of the folder's layout."""
+FORMAT = 2
+"""Version of the folder's layout; the one before it can be read too."""
 
 _FILES = {"model.safetensors", "model.json", "report.json"}
 
@@ -35,16 +35,17 @@ _BLOCK = 4096  # rows predicted at once: one compiled shape, bounded memory
 
 @dataclass(frozen=True)
 class Model:
-    """A network with the preprocessing and the labels that belong to it.
+    """Networks with the preprocessing and the labels that belong to them.
 
     Attributes:
-      params: Parameters of the network.
+      networks: Stacked parameters of one network or more, whose probabilities are
+        averaged (see `stack_params`).
       preprocessor: Turns a table's columns into the network's input.
       target: Name of the target column.
       classes: The target's two values.
     """
 
-    params: Params
+    networks: Params
     preprocessor: Preprocessor
     target: str
     classes: Classes
@@ -56,7 +57,7 @@ class Model:
           DataError: A needed column is missing or holds what cannot be used.
         """
         columns = decode(table, self.preprocessor.kinds)
-        return predict_logits(self.params, self.preprocessor.encode(columns))
+        return predict_logits(self.networks, self.preprocessor.encode(columns))
 
     def predict(self, table: pa.Table) -> tuple[NDArray[np.float32], list[Label]]:
         """Predicts each row.
@@ -72,11 +73,11 @@ class Model:
         return probs, [self.classes[int(is_positive)] for is_positive in logits >= 0]
 
 
-def predict_logits(params: Params, X: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict_logits(networks: Params, X: NDArray[np.floating]) -> NDArray[np.floating]:
     """Computes logits block by block, so that one compiled shape serves any number of rows.
 
     Args:
-      params: Network parameters.
+      networks: Stacked parameters.
       X: Features, `(n, p)`.
 
     Returns:
@@ -86,11 +87,11 @@ def predict_logits(params: Params, X: NDArray[np.float32]) -> NDArray[np.float32
     for start in range(0, len(X), _BLOCK):
         block = X[start : start + _BLOCK]
         padded = np.pad(block, ((0, _BLOCK - len(block)), (0, 0)))
-        blocks.append(np.asarray(_forward(params, padded))[: len(block)])
+        blocks.append(np.asarray(_logits(networks, padded))[: len(block)])
     return np.concatenate(blocks)
 
 
-_forward = jax.jit(forward)
+_logits = jax.jit(ensemble_logits)
 
 
 def check_out(path: str | Path) -> None:
@@ -126,7 +127,7 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
     path = Path(path).resolve()
     tensors = {
         f"{i}.{name}": np.asarray(array)
-        for i, layer in enumerate(model.params)
+        for i, layer in enumerate(model.networks)
         for name, array in layer._asdict().items()
     }
     description = {
@@ -177,10 +178,10 @@ def load_model(path: str | Path) -> Model:
         raise DataError(f"{path}: not a model written by jaxmlp train: {found}")
     try:
         description = json.loads((path / "model.json").read_text(encoding="utf-8"))
-        if description["format"] != FORMAT:
+        if description["format"] not in (1, FORMAT):
             raise ValueError(f"its format is {description['format']}, not {FORMAT}")
         model = Model(
-            params=_to_params(load_file(path / "model.safetensors")),
+            networks=_to_networks(load_file(path / "model.safetensors")),
             preprocessor=Preprocessor.from_json(description["columns"]),
             target=description["target"],
             classes=Classes(**description["classes"]),
@@ -192,8 +193,10 @@ def load_model(path: str | Path) -> Model:
     return model
 
 
-def _to_params(tensors: dict[str, NDArray[Any]]) -> Params:
+def _to_networks(tensors: dict[str, NDArray[Any]]) -> Params:
     n_layers = len(tensors) // 2
+    if tensors["0.w"].ndim == 2:  # format 1 held one network, not a stack
+        tensors = {name: array[None] for name, array in tensors.items()}
     return tuple(
         Layer(w=jnp.asarray(tensors[f"{i}.w"]), b=jnp.asarray(tensors[f"{i}.b"]))
         for i in range(n_layers)
@@ -201,13 +204,15 @@ def _to_params(tensors: dict[str, NDArray[Any]]) -> Params:
 
 
 def _check_sizes(model: Model) -> None:
+    n_networks = model.networks[0].b.shape[0]
     sizes = [len(model.preprocessor.input_names)]
-    sizes += [layer.b.shape[0] for layer in model.params]
-    for layer, d_in, d_out in zip(model.params, sizes[:-1], sizes[1:], strict=True):
-        if layer.w.shape != (d_in, d_out) or layer.b.shape != (d_out,):
-            raise ValueError(
-                f"weights of shape {layer.w.shape} where {(d_in, d_out)} is needed"
-            )
+    sizes += [layer.b.shape[-1] for layer in model.networks]
+    for layer, d_in, d_out in zip(model.networks, sizes[:-1], sizes[1:], strict=True):
+        wanted = (n_networks, d_in, d_out)
+        if layer.w.shape != wanted or layer.b.shape != (n_networks, d_out):
+            raise ValueError(f"weights of shape {layer.w.shape} where {wanted} is needed")
+    if n_networks < 1:
+        raise ValueError("it holds no network")
     if sizes[-1] != 1 or len(sizes) < 2:
         raise ValueError("the parameters do not end in one logit")
 

@@ -45,6 +45,36 @@ def parse_learning_rates(text: str) -> tuple[float, ...]:
     return rates
 
 
+def parse_penalties(text: str) -> tuple[float, ...]:
+    """Reads penalties such as "0,0.001".
+
+    Raises:
+      typer.BadParameter: One is not a number from 0.
+    """
+    try:
+        penalties = tuple(float(penalty) for penalty in text.split(","))
+    except ValueError:
+        penalties = ()
+    if not penalties or not all(math.isfinite(l2) and l2 >= 0 for l2 in penalties):
+        raise typer.BadParameter(f"{text!r} is not numbers from 0 such as 0,0.001")
+    return penalties
+
+
+def parse_positive(text: str) -> float:
+    """Reads a number such as "1.5".
+
+    Raises:
+      typer.BadParameter: It is not a positive number.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise typer.BadParameter(f"{text!r} is not a positive number such as 1.5")
+    return number
+
+
 def parse_hidden(text: str) -> tuple[tuple[int, ...], ...]:
     """Reads hidden layers such as "16,64,32x16"; 0 is none.
 

@@ -21,10 +21,11 @@ from jaxmlp.data.tables import one_line
 from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
 from jaxmlp.interfaces.model import Model, predict_logits
 from jaxmlp.interfaces.timing import Stopwatch
-from jaxmlp.training import SearchResult, search
-from jaxmlp.training.engine import Callback
+from jaxmlp.training import Configuration, SearchProgress, SearchResult, search
 
-OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw"]
+OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "lbfgs"]
+ScheduleName = Literal["constant", "cosine"]
+DtypeName = Literal["float32", "bfloat16", "float64"]
 
 OPTIMIZERS: dict[OptimizerName, Callable[..., optax.GradientTransformation]] = {
     "sgd": optax.sgd,
@@ -32,6 +33,7 @@ OPTIMIZERS: dict[OptimizerName, Callable[..., optax.GradientTransformation]] = {
     "nesterov": partial(optax.sgd, momentum=0.9, nesterov=True),
     "adam": optax.adam,
     "adamw": optax.adamw,
+    "lbfgs": optax.lbfgs,
 }
 """Optimisers by the command line's names; each takes a step size."""
 
@@ -41,6 +43,7 @@ LEARNING_RATES: dict[OptimizerName, tuple[float, ...]] = {
     "nesterov": (0.001, 0.003, 0.01, 0.03),
     "adam": (0.0003, 0.001, 0.003, 0.01),
     "adamw": (0.0003, 0.001, 0.003, 0.01),
+    "lbfgs": (1.0,),
 }
 """Step sizes tried by default."""
 
@@ -58,10 +61,18 @@ class Recipe(NamedTuple):
       hidden_sizes: Hidden layers to try.
       n_epochs: Passes through the training part.
       patience: Epochs without a better validation loss after which a run stops, or None.
-      batch_size: Examples a step.
+      batch_size: Examples a step, or None for 32, and all of them for L-BFGS.
       optimizer: A key of `OPTIMIZERS`.
+      schedule: Whether the step size stays, or falls to 0 along a cosine.
+      clip_norm: Greatest norm of a step's gradient, or None for no limit.
+      l2: Strengths of the L2 penalty to try.
+      class_weight: `"balanced"` to give both labels the same weight in the loss, or None.
+      seeds: Starting weights to try for each combination.
+      ensemble: Number of best networks whose probabilities are averaged.
       init: How starting weights are drawn.
       seed: Of the split, the starting weights and the orders.
+      device: `"cpu"`, `"gpu"` or `"tpu"`, or None for JAX's default.
+      dtype: Type to compute in; bfloat16 is that of matrix products alone.
     """
 
     target: str
@@ -71,10 +82,18 @@ class Recipe(NamedTuple):
     hidden_sizes: tuple[tuple[int, ...], ...] = ((), (8,), (32,))
     n_epochs: int = 200
     patience: int | None = 20
-    batch_size: int = 32
+    batch_size: int | None = None
     optimizer: OptimizerName = "sgd"
+    schedule: ScheduleName = "constant"
+    clip_norm: float | None = None
+    l2: tuple[float, ...] = (0.0,)
+    class_weight: Literal["balanced"] | None = None
+    seeds: int = 1
+    ensemble: int = 1
     init: InitMethod = "he"
     seed: int = 0
+    device: str | None = None
+    dtype: DtypeName = "float32"
 
 
 class Prepared(NamedTuple):
@@ -101,7 +120,7 @@ class Outcome(NamedTuple):
     """A trained model and how it came about.
 
     Attributes:
-      model: The chosen configuration's best epoch.
+      model: The best network, or the ensemble of the best ones.
       report: What `jaxmlp train --json` prints, but for the total time and `out`.
       search: All configurations.
     """
@@ -112,7 +131,10 @@ class Outcome(NamedTuple):
 
 
 def train_on_table(
-    table: pa.Table, recipe: Recipe, callback: Callback | None, callback_every: int
+    table: pa.Table,
+    recipe: Recipe,
+    callback: Callable[[SearchProgress], object] | None,
+    callback_every: int,
 ) -> Outcome:
     """Trains, tunes and tests a classifier on a table.
 
@@ -134,12 +156,12 @@ def train_on_table(
     data = prepare(split_key, table, recipe)
     with Stopwatch() as watch:
         result = _search(search_key, data, recipe, callback, callback_every)
-    model = Model(result.best.params, data.preprocessor, recipe.target, data.classes)
+    model = Model(result.ensemble, data.preprocessor, recipe.target, data.classes)
     report = {
         **_describe(data, recipe),
         **_describe_search(result),
-        "validation": _evaluate(result.best.params, data, data.split.val),
-        "test": _evaluate(result.best.params, data, data.split.test),
+        "validation": _evaluate(model.networks, data, data.split.val),
+        "test": _evaluate(model.networks, data, data.split.test),
         "seconds": {"compile": watch.compile, "run": watch.run},
     }
     return Outcome(model, report, result)
@@ -151,6 +173,7 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
     Raises:
       DataError: The table cannot be used.
     """
+    _check_recipe(recipe)
     column = find_column(table, recipe.target, "target")
     classes = find_classes(column, recipe.target, recipe.positive)
     y = encode_labels(column, recipe.target, classes)
@@ -167,6 +190,21 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
         raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))
     X = preprocessor.encode(columns)
     return Prepared(X, y, split, preprocessor, classes, notes)
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    """Refuses what does not go together before any work is done."""
+    rates = recipe.learning_rates or LEARNING_RATES[recipe.optimizer]
+    n_networks = len(rates) * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds
+    if recipe.ensemble > n_networks:
+        raise DataError(
+            f"--ensemble {recipe.ensemble}: the search has {n_networks} networks; give "
+            "more --seeds, --hidden or --learning-rate"
+        )
+    if recipe.optimizer == "lbfgs" and recipe.batch_size is not None:
+        raise DataError(
+            "--batch-size: L-BFGS takes the whole training part at each step; leave it out"
+        )
 
 
 def _split(
@@ -194,10 +232,14 @@ def _search(
     key: jax.Array,
     data: Prepared,
     recipe: Recipe,
-    callback: Callback | None,
+    callback: Callable[[SearchProgress], object] | None,
     callback_every: int,
 ) -> SearchResult:
     X, y, (train, val, _) = data.X, data.y, data.split
+    if recipe.dtype == "float64":
+        X = X.astype(np.float64)
+    batch_size = recipe.batch_size or (len(train) if recipe.optimizer == "lbfgs" else 32)
+    n_steps = recipe.n_epochs * -(-len(train) // batch_size)
     try:
         return search(
             key,
@@ -208,13 +250,21 @@ def _search(
             learning_rates=recipe.learning_rates or LEARNING_RATES[recipe.optimizer],
             hidden_sizes=recipe.hidden_sizes,
             n_epochs=recipe.n_epochs,
-            batch_size=recipe.batch_size,
-            optimizer=OPTIMIZERS[recipe.optimizer],
+            batch_size=batch_size,
+            l2=recipe.l2,
+            n_seeds=recipe.seeds,
+            n_best=recipe.ensemble,
+            optimizer=partial(_make_optimizer, recipe, n_steps),
             init=recipe.init,
+            class_weight=recipe.class_weight,
+            compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
+            device=recipe.device,
             patience=recipe.patience,
             callback=callback,
             callback_every=callback_every,
         )
+    except ValueError as error:
+        raise DataError(str(error)) from error
     except FloatingPointError as error:
         raise DataError(f"{error}; give a smaller --learning-rate") from error
     except jax.errors.JaxRuntimeError as error:
@@ -224,10 +274,22 @@ def _search(
         ) from error
 
 
-def _evaluate(params: Params, data: Prepared, rows: NDArray[np.int64]) -> Metrics | None:
+def _make_optimizer(
+    recipe: Recipe, n_steps: int, learning_rate: Any
+) -> optax.GradientTransformation:
+    """The recipe's optimiser; learning_rate may be traced."""
+    if recipe.schedule == "cosine":
+        learning_rate = optax.cosine_decay_schedule(learning_rate, n_steps)
+    optimizer = OPTIMIZERS[recipe.optimizer](learning_rate)
+    if recipe.clip_norm is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), optimizer)
+
+
+def _evaluate(networks: Params, data: Prepared, rows: NDArray[np.int64]) -> Metrics | None:
     if not len(rows):
         return None
-    return evaluate_logits(predict_logits(params, data.X[rows]), data.y[rows])
+    return evaluate_logits(predict_logits(networks, data.X[rows]), data.y[rows])
 
 
 def _describe(data: Prepared, recipe: Recipe) -> dict[str, Any]:
@@ -247,20 +309,18 @@ def _describe(data: Prepared, recipe: Recipe) -> dict[str, Any]:
 def _describe_search(result: SearchResult) -> dict[str, Any]:
     best = result.best
     return {
-        "search": [
-            {name: _json_number(value) for name, value in row._asdict().items()}
-            for row in result.table
-        ],
-        "best": {
-            "learning_rate": best.learning_rate,
-            "hidden_sizes": best.hidden_sizes,
-            "epoch": best.epoch,
-        },
+        "search": [_json_row(row) for row in result.table],
+        "best": _json_row(best.configuration),
+        "ensemble": [_json_row(network.configuration) for network in result.networks],
         "history": {
             name: [_json_number(loss) for loss in curve.tolist()]
             for name, curve in best.history.items()
         },
     }
+
+
+def _json_row(row: Configuration) -> dict[str, Any]:
+    return {name: _json_number(value) for name, value in row._asdict().items()}
 
 
 def _json_number(value: Any) -> Any:

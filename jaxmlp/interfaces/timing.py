@@ -29,8 +29,8 @@ class Stopwatch:
 
     @property
     def run(self) -> float:
-        """Seconds of everything but compiling."""
-        return self.total - self.compile
+        """Seconds of everything but compiling, which may go on beside other work."""
+        return max(0.0, self.total - self.compile)
 
     def __enter__(self) -> "Stopwatch":
         jax.monitoring.register_event_duration_secs_listener(self._listen)

@@ -1,6 +1,23 @@
 """Training: one network with `fit`, many with `search`."""
 
-from jaxmlp.training.fit import FitResult, fit
-from jaxmlp.training.search import SearchResult, search
+from jaxmlp.training.fit import FitProgress, FitResult, fit
+from jaxmlp.training.search import (
+    Configuration,
+    Network,
+    SearchProgress,
+    SearchResult,
+    search,
+)
+from jaxmlp.training.stack import stack_params
 
-__all__ = ["FitResult", "SearchResult", "fit", "search"]
+__all__ = [
+    "Configuration",
+    "FitProgress",
+    "FitResult",
+    "Network",
+    "SearchProgress",
+    "SearchResult",
+    "fit",
+    "search",
+    "stack_params",
+]

@@ -5,37 +5,37 @@ epochs; the bounds of a chunk are arguments of the same compiled program, so cut
 run into chunks changes no bit of it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from jaxmlp.core import Params, bce_with_logits, forward
+from jaxmlp.training.objective import GradientFn, Objective, penalized
+from jaxmlp.training.orders import Orders, Plan
 
-GradientFn = Callable[
-    [Params, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, Params]
-]
-"""`(params, X, y, sample_weight) -> (loss, grads)`, as `jaxmlp.loss_and_grads`."""
+MetricFn = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(logits (n,), y (n,)) -> scalar`."""
 
-Batches = tuple[jax.Array, jax.Array | None] | None
-"""Mini-batches of one epoch; see `epoch_batches`."""
+OptimizerFactory = Callable[..., optax.GradientTransformation]
+"""`learning_rate -> optimiser`, such as `optax.sgd` or `optax.adam`."""
 
 History = dict[str, np.ndarray]
-"""Loss curves in nats: `"train_loss"` and, with a validation part, `"val_loss"`."""
-
-Callback = Callable[[int, History], None]
-"""Called on the host with the number of epochs done and the history up to there."""
+"""Curves by epoch: `"train_loss"` and, with a validation part, `"val_loss"` in nats, and
+the metrics asked for as `"val_" + name`."""
 
 
 class Data(NamedTuple):
     """Training part, and validation part if there is one.
 
     Attributes:
-      X: Features, `(n, p)`.
-      y: Labels in {0, 1}, `(n,)`, in the type of X.
+      X: Features, `(n, p)`, or `(n, p + 1)` with a last column of ones for the
+        library's own gradient; in the type to multiply in.
+      y: Labels in {0, 1}, `(n,)`, in the parameters' type.
       sample_weight: `(n,)` or None.
       X_val: `(n_val, p)` or None.
       y_val: `(n_val,)` or None.
@@ -52,14 +52,32 @@ class Settings(NamedTuple):
     """What the compiled program is specialised to.
 
     Attributes:
+      optimizer: An optimiser, or what makes one from `Hyper.learning_rate`.
       gradient_fn: Loss and gradient of a mini-batch.
-      batch_size: Examples a step; from n on, each step takes all (gradient descent).
+      plan: How epochs are cut into mini-batches.
       patience: Epochs without a better validation loss after which a run stops, or None.
+      metrics: Names and functions of what is measured on the validation part.
+      penalize_bias: Whether the L2 penalty is on the biases too.
     """
 
+    optimizer: optax.GradientTransformation | OptimizerFactory
     gradient_fn: GradientFn
-    batch_size: int
+    plan: Plan
     patience: int | None
+    metrics: tuple[tuple[str, MetricFn], ...]
+    penalize_bias: bool
+
+
+class Hyper(NamedTuple):
+    """Numbers that one compiled program takes many values of.
+
+    Attributes:
+      learning_rate: Step size for an optimiser factory, `()`, or None.
+      l2: Strength of the L2 penalty, `()`, or None for no penalty.
+    """
+
+    learning_rate: jax.Array | None
+    l2: jax.Array | None
 
 
 class BestEpoch(NamedTuple):
@@ -82,37 +100,45 @@ class RunState(NamedTuple):
     Attributes:
       params: Parameters after the last epoch.
       opt_state: State of the optimiser.
-      train_loss: Mean loss of the epoch's steps, each taken before its update,
-        `(n_epochs,)`; NaN where not yet run.
-      val_loss: Validation loss at the end of the epoch, `(n_epochs,)`; NaN where not yet
-        run or without a validation part.
+      history: Curves, each `(n_epochs,)`; NaN where not yet run. `"train_loss"` is the
+        mean loss of the epoch's steps, each taken before its update and without penalty.
       best: None without a validation part.
     """
 
     params: Params
     opt_state: optax.OptState
-    train_loss: jax.Array
-    val_loss: jax.Array
+    history: dict[str, jax.Array]
     best: BestEpoch | None
+
+
+def make_optimizer(settings: Settings, hyper: Hyper) -> optax.GradientTransformation:
+    """The optimiser itself, made from the step size where settings hold a factory."""
+    if isinstance(settings.optimizer, optax.GradientTransformation):
+        return settings.optimizer
+    return settings.optimizer(hyper.learning_rate)
 
 
 def start_run(
     params: Params,
-    optimizer: optax.GradientTransformation,
-    n_epochs: int,
+    opt_state: optax.OptState,
+    settings: Settings,
     *,
     has_validation: bool,
 ) -> RunState:
-    """State before the first epoch."""
-    unknown = jnp.full((n_epochs,), jnp.nan, params[0].w.dtype)
-    best = BestEpoch(params, jnp.zeros((), jnp.int32), jnp.full_like(unknown[0], jnp.inf))
-    return RunState(
-        params=params,
-        opt_state=optimizer.init(params),
-        train_loss=unknown,
-        val_loss=unknown,
-        best=best if has_validation else None,
-    )
+    """State before the first epoch; its arrays are new ones."""
+    params, opt_state = jax.tree.map(jnp.copy, (params, opt_state))
+    dtype = params[0].w.dtype
+    names = ["train_loss"]
+    best = None
+    if has_validation:
+        names += ["val_loss", *(f"val_{name}" for name, _ in settings.metrics)]
+        best = BestEpoch(
+            jax.tree.map(jnp.copy, params),
+            jnp.zeros((), jnp.int32),
+            jnp.full((), jnp.inf, dtype),
+        )
+    history = {name: jnp.full((settings.plan.n_epochs,), jnp.nan, dtype) for name in names}
+    return RunState(params, opt_state, history, best)
 
 
 def is_active(state: RunState, epoch: jax.Array, patience: int | None) -> jax.Array:
@@ -122,132 +148,181 @@ def is_active(state: RunState, epoch: jax.Array, patience: int | None) -> jax.Ar
     return epoch - state.best.epoch < patience
 
 
-def epoch_batches(
-    key: jax.Array, epoch: jax.Array, n_samples: int, batch_size: int
-) -> Batches:
-    """Draws the mini-batches of one epoch.
-
-    Args:
-      key: The run's shuffle key; the epoch's own key is folded from it.
-      epoch: Number of the epoch, from 0.
-      n_samples: Number of training examples.
-      batch_size: Examples a step.
-
-    Returns:
-      Row numbers `(r, batch_size)` of ⌈n/s⌉ mini-batches, and a mask of the same shape
-      that is False on the last one's padding, or None where nothing is padded. None
-      altogether if one step takes all examples: their order does not matter.
-    """
-    if batch_size >= n_samples:
-        return None
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), n_samples)
-    n_batches = -(-n_samples // batch_size)
-    shape = (n_batches, batch_size)
-    n_padded = n_batches * batch_size - n_samples
-    if n_padded == 0:
-        return order.reshape(shape), None
-    is_real = jnp.arange(n_batches * batch_size) < n_samples
-    return jnp.pad(order, (0, n_padded)).reshape(shape), is_real.reshape(shape)
-
-
 def run_epoch(
     epoch: jax.Array,
     state: RunState,
-    batches: Batches,
+    hyper: Hyper,
+    order: jax.Array,
     data: Data,
-    optimizer: optax.GradientTransformation,
     settings: Settings,
 ) -> RunState:
-    """Trains for one epoch and looks at the validation part."""
+    """Trains for one epoch and looks at the validation part.
+
+    Args:
+      epoch: Number of the epoch, from 0.
+      state: State before it.
+      hyper: Step size and penalty.
+      order: Row numbers of its mini-batches, `(n_batches * batch_size,)`.
+      data: Training and validation part.
+      settings: What the program is specialised to.
+    """
     params, opt_state, loss = _train(
-        state.params, state.opt_state, batches, data, optimizer, settings.gradient_fn
+        state.params, state.opt_state, hyper, order, data, settings
     )
-    state = state._replace(
-        params=params,
-        opt_state=opt_state,
-        train_loss=state.train_loss.at[epoch].set(loss),
-    )
-    if state.best is None or data.X_val is None or data.y_val is None:
-        return state
-    val_loss = jnp.mean(bce_with_logits(forward(params, data.X_val), data.y_val))
-    now = BestEpoch(params, epoch + 1, val_loss)
-    is_better = val_loss < state.best.val_loss  # False for NaN
-    return state._replace(
-        val_loss=state.val_loss.at[epoch].set(val_loss),
-        best=jax.tree.map(lambda new, old: jnp.where(is_better, new, old), now, state.best),
-    )
+    measured = {"train_loss": loss}
+    best = state.best
+    if best is not None and data.X_val is not None and data.y_val is not None:
+        logits = forward(params, data.X_val)
+        val_loss = jnp.mean(bce_with_logits(logits, data.y_val))
+        measured["val_loss"] = val_loss
+        for name, metric in settings.metrics:
+            measured[f"val_{name}"] = metric(logits, data.y_val)
+        now = BestEpoch(params, epoch + 1, val_loss)
+        is_better = val_loss < best.val_loss  # False for NaN
+        best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), now, best)
+    history = {
+        name: curve.at[epoch].set(measured[name].astype(curve.dtype))
+        for name, curve in state.history.items()
+    }
+    return RunState(params, opt_state, history, best)
 
 
 def _train(
     params: Params,
     opt_state: optax.OptState,
-    batches: Batches,
+    hyper: Hyper,
+    order: jax.Array,
     data: Data,
-    optimizer: optax.GradientTransformation,
-    gradient_fn: GradientFn,
+    settings: Settings,
 ) -> tuple[Params, optax.OptState, jax.Array]:
-    def step(
-        params: Params,
-        opt_state: optax.OptState,
-        X: jax.Array,
-        y: jax.Array,
-        weight: jax.Array | None,
-    ) -> tuple[Params, optax.OptState, jax.Array]:
-        loss, grads = gradient_fn(params, X, y, weight)
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
-            grads, opt_state, params, value=loss, grad=grads
-        )
-        return optax.apply_updates(params, updates), opt_state, loss
-
-    if batches is None:
-        return step(params, opt_state, data.X, data.y, data.sample_weight)
+    objective = penalized(settings.gradient_fn, hyper.l2, settings.penalize_bias)
+    optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
+    plan = settings.plan
+    if plan.is_full_batch:
+        batch = (data.X, data.y, data.sample_weight)
+        return _step(params, opt_state, batch, objective, optimizer)
 
     # The losses are summed in the carry: stacking one output a step can make XLA copy
     # whole buffers (jax issue 40101).
-    def scan_step(carry: Any, batch: Any) -> tuple[Any, None]:
+    def scan_step(carry: Any, rows_and_mask: Any) -> tuple[Any, None]:
         params, opt_state, loss_sum, weight_sum = carry
-        rows, is_real = batch
+        rows, is_real = rows_and_mask
         weight = _batch_weight(data, rows, is_real)
-        params, opt_state, loss = step(
-            params, opt_state, data.X[rows], data.y[rows], weight
-        )
+        batch = (data.X[rows], data.y[rows], weight)
+        params, opt_state, loss = _step(params, opt_state, batch, objective, optimizer)
         share = 1 if weight is None else jnp.sum(weight)
         return (params, opt_state, loss_sum + share * loss, weight_sum + share), None
 
-    zero = jnp.zeros((), data.X.dtype)
-    carry, _ = jax.lax.scan(scan_step, (params, opt_state, zero, zero), batches)
+    shape = (plan.n_batches, plan.batch_size)
+    is_real = None
+    if plan.n_padding:
+        is_real = (jnp.arange(order.shape[0]) < plan.n_samples).reshape(shape)
+    zero = jnp.zeros((), data.y.dtype)
+    carry = (params, opt_state, zero, zero)
+    carry, _ = jax.lax.scan(scan_step, carry, (order.reshape(shape), is_real))
     params, opt_state, loss_sum, weight_sum = carry
     return params, opt_state, loss_sum / weight_sum
+
+
+def _step(
+    params: Params,
+    opt_state: optax.OptState,
+    batch: tuple[jax.Array, jax.Array, jax.Array | None],
+    objective: Objective,
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> tuple[Params, optax.OptState, jax.Array]:
+    loss, value, grads = objective.evaluate(params, *batch)
+    updates, opt_state = optimizer.update(
+        grads,
+        opt_state,
+        params,
+        # For optimisers that look at the loss, or search along a line; others drop them.
+        value=value,
+        grad=grads,
+        value_fn=lambda params: objective.value(params, *batch),
+    )
+    return optax.apply_updates(params, updates), opt_state, loss
 
 
 def _batch_weight(
     data: Data, rows: jax.Array, is_real: jax.Array | None
 ) -> jax.Array | None:
     if data.sample_weight is None:
-        return None if is_real is None else is_real.astype(data.X.dtype)
+        return None if is_real is None else is_real.astype(data.y.dtype)
     weight = data.sample_weight[rows]
     return weight if is_real is None else jnp.where(is_real, weight, 0)
 
 
-def run_epochs(
+def run_one(
     state: RunState,
-    start: jax.Array,
-    stop: jax.Array,
-    advance: Callable[[jax.Array, RunState], RunState],
-    goes_on: Callable[[jax.Array, RunState], jax.Array],
+    hyper: Hyper,
+    orders: jax.Array,
+    data: Data,
+    bounds: tuple[ArrayLike, ArrayLike],
+    settings: Settings,
 ) -> tuple[RunState, jax.Array]:
-    """Runs epochs `start` to `stop`, or until `goes_on` says no; traced.
+    """Trains one network for some epochs of a block, or until out of patience; traced.
 
     Args:
-      state: State of one run, or of many with a leading axis.
-      start: Number of epochs already done.
-      stop: Number of epochs to reach.
-      advance: `(epoch, state) -> state`, one epoch.
-      goes_on: `(epoch, state) -> bool`, asked before each epoch.
+      state: State after the epochs done.
+      hyper: Step size and penalty.
+      orders: Row numbers of all epochs of the block, `(block, n_batches * batch_size)`.
+      data: Training and validation part.
+      bounds: Number of epochs already done, and number to reach.
+      settings: What the program is specialised to.
 
     Returns:
       The state, and the number of epochs done.
     """
+
+    def advance(epoch: jax.Array, state: RunState) -> RunState:
+        order = orders[epoch % orders.shape[0]]
+        return run_epoch(epoch, state, hyper, order, data, settings)
+
+    def goes_on(epoch: jax.Array, state: RunState) -> jax.Array:
+        return is_active(state, epoch, settings.patience)
+
+    return _loop(state, bounds, advance, goes_on)
+
+
+def run_many(
+    state: RunState,
+    hyper: Hyper,
+    orders: jax.Array,
+    data: Data,
+    bounds: tuple[ArrayLike, ArrayLike],
+    settings: Settings,
+) -> tuple[RunState, jax.Array]:
+    """Trains networks side by side; as `run_one`, with a leading axis; traced.
+
+    All see the same orders, so that the first layer multiplies one mini-batch by the
+    weights of all networks at once. A network out of patience keeps its state, and the
+    loop ends when all are.
+    """
+
+    def advance(epoch: jax.Array, state: RunState) -> RunState:
+        order = orders[epoch % orders.shape[0]]
+
+        def one(state: RunState, hyper: Hyper) -> RunState:
+            new = run_epoch(epoch, state, hyper, order, data, settings)
+            goes_on = is_active(state, epoch, settings.patience)
+            return jax.tree.map(lambda a, b: jnp.where(goes_on, a, b), new, state)
+
+        return jax.vmap(one)(state, hyper)
+
+    def goes_on(epoch: jax.Array, state: RunState) -> jax.Array:
+        return jnp.any(jax.vmap(lambda s: is_active(s, epoch, settings.patience))(state))
+
+    return _loop(state, bounds, advance, goes_on)
+
+
+def _loop(
+    state: RunState,
+    bounds: tuple[ArrayLike, ArrayLike],
+    advance: Callable[[jax.Array, RunState], RunState],
+    goes_on: Callable[[jax.Array, RunState], jax.Array],
+) -> tuple[RunState, jax.Array]:
+    start, stop = bounds
 
     def one_more(carry: tuple[jax.Array, RunState]) -> tuple[jax.Array, RunState]:
         epoch, state = carry
@@ -261,35 +336,48 @@ def run_epochs(
     return state, epoch
 
 
-def run_in_chunks(
-    run: Callable[[RunState, int, int], tuple[RunState, jax.Array]],
-    state: RunState,
-    n_epochs: int,
-    callback: Callback | None,
-    callback_every: int,
-) -> tuple[RunState, int]:
-    """Runs a compiled program chunk by chunk, with the callback in between.
+RunChunk = Callable[
+    [RunState, jax.Array, tuple[ArrayLike, ArrayLike]], tuple[RunState, jax.Array]
+]
+"""`(state, orders of the block, (start, stop)) -> (state, n_done)`, compiled."""
 
-    Returns:
-      The final state, and the number of epochs done.
+
+def run_in_chunks(
+    run: RunChunk, state: RunState, orders: Orders, plan: Plan, every: int | None
+) -> Iterator[tuple[RunState, int]]:
+    """Runs a compiled program chunk by chunk.
+
+    Args:
+      run: Runs epochs of one block.
+      state: State before the first epoch.
+      orders: Draws the orders.
+      plan: How epochs are cut.
+      every: Epochs after which the caller wants to look, or None for the end only.
+
+    Yields:
+      The state and the number of epochs done, after every so many epochs and at the end.
     """
-    # Without a callback nobody looks in between, and one call does it all.
-    size = n_epochs if callback is None else callback_every
+    block = plan.n_epochs if plan.is_full_batch else plan.block
+    every = every or plan.n_epochs
     n_done = 0
-    for start in range(0, n_epochs, size):
-        stop = min(start + size, n_epochs)
-        state, epoch = run(state, start, stop)
+    while n_done < plan.n_epochs:
+        next_look = (n_done // every + 1) * every
+        stop = min((n_done // block + 1) * block, next_look, plan.n_epochs)
+        bounds = (np.int32(n_done), np.int32(stop))
+        state, epoch = run(state, orders(n_done), bounds)
+        if stop < plan.n_epochs:
+            orders(stop)  # drawn while the device computes
         n_done = int(epoch)
-        if callback is not None:
-            callback(n_done, history_of(state, n_done))
-        if n_done < stop:
-            break
-    return state, n_done
+        has_ended = n_done < stop or stop == plan.n_epochs
+        if has_ended or n_done == next_look:
+            yield state, n_done
+        if has_ended:
+            return
 
 
 def history_of(state: RunState, n_done: int) -> History:
-    """Copies the loss curves of the first `n_done` epochs to the host."""
-    history = {"train_loss": np.array(state.train_loss[..., :n_done])}
-    if state.best is not None:
-        history["val_loss"] = np.array(state.val_loss[..., :n_done])
-    return history
+    """Copies the curves of the first `n_done` epochs to the host."""
+    return {
+        name: np.asarray(curve)[..., :n_done].copy()
+        for name, curve in state.history.items()
+    }

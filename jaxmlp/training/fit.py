@@ -1,30 +1,40 @@
 """Training of one network."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
-from jaxmlp.core import Params, loss_and_grads
+from jaxmlp.core import Params
 from jaxmlp.training.engine import (
-    Callback,
-    Data,
-    GradientFn,
     History,
+    Hyper,
+    MetricFn,
     RunState,
     Settings,
-    epoch_batches,
     history_of,
-    is_active,
-    run_epoch,
-    run_epochs,
     run_in_chunks,
+    run_one,
     start_run,
 )
-from jaxmlp.training.validate import check_count, check_data
+from jaxmlp.training.objective import GradientFn
+from jaxmlp.training.orders import make_orders
+from jaxmlp.training.validate import (
+    ClassWeight,
+    check_count,
+    check_data,
+    check_l2,
+    check_opt_state,
+    check_optimizer,
+    check_params,
+    find_device,
+    make_settings,
+)
 
 
 class FitResult(NamedTuple):
@@ -34,10 +44,10 @@ class FitResult(NamedTuple):
       params: Parameters after the last epoch, or, with `patience`, after the epoch with
         the lowest validation loss.
       opt_state: State of the optimiser after the last epoch.
-      history: `"train_loss"`: for each epoch, `(n_epochs_run,)`, the mean over its
-        examples of the loss at the step that used them, before that step's update.
-        `"val_loss"`: the validation loss at the epoch's end; absent without a validation
-        part.
+      history: Curves by epoch, `(n_epochs_run,)`. `"train_loss"`: the mean over the
+        epoch's examples of the loss at the step that used them, before that step's
+        update and without penalty. With a validation part, at the epoch's end:
+        `"val_loss"`, and each metric as `"val_" + name`.
       best_epoch: Epoch with the lowest validation loss, counted from 1; None without a
         validation part, or if no epoch had a finite one.
     """
@@ -46,6 +56,22 @@ class FitResult(NamedTuple):
     opt_state: optax.OptState
     history: History
     best_epoch: int | None
+
+
+class FitProgress(NamedTuple):
+    """What a callback of `fit` gets.
+
+    Attributes:
+      n_done: Epochs done.
+      n_epochs: Epochs asked for.
+      history: Curves up to here, as in `FitResult`.
+      result: Makes the `FitResult` of a run that ended here; its arrays are copies.
+    """
+
+    n_done: int
+    n_epochs: int
+    history: History
+    result: Callable[[], FitResult]
 
 
 def fit(
@@ -60,14 +86,23 @@ def fit(
     X_val: ArrayLike | None = None,
     y_val: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+    l2: float = 0.0,
+    penalize_bias: bool = False,
     patience: int | None = None,
-    gradient_fn: GradientFn = loss_and_grads,
-    callback: Callback | None = None,
+    metrics: Mapping[str, MetricFn] | None = None,
+    opt_state: optax.OptState | None = None,
+    drop_last: bool = False,
+    gradient_fn: GradientFn | None = None,
+    compute_dtype: DTypeLike | None = None,
+    device: jax.Device | str | None = None,
+    callback: Callable[[FitProgress], object] | None = None,
     callback_every: int = 1,
 ) -> FitResult:
     r"""Trains a network by mini-batch stochastic gradient descent.
 
-    .. math:: \theta^{k+1} = \theta^k - \eta\,\nabla_\theta \mathcal{L}(\theta^k)
+    .. math:: \theta^{k+1} = \theta^k - \eta\,\nabla_\theta \left(\mathcal{L}(\theta^k)
+      + \frac{\lambda}{2} \sum_l \lVert W_l^k \rVert^2\right)
 
     with the mean loss of one mini-batch, or the update rule of any other optax optimiser.
     Each epoch visits every example once, in a new order, in ⌈n / batch_size⌉ updates; if
@@ -76,24 +111,40 @@ def fit(
 
     Args:
       key: JAX random key of the epochs' orders.
-      params: Starting parameters, from `init_params` or an earlier fit; not changed.
-        Their floating-point type is the one computed in.
+      params: Starting parameters, float32 or float64, from `init_params` or an earlier
+        fit; not changed. Their type is the one computed in.
       X: Training features, `(n, p)`, finite.
       y: Labels in {0, 1}, `(n,)`.
-      optimizer: Any optax optimiser, such as `optax.sgd(0.1)`, but for those that search
-        along a line and so call the loss themselves (`optax.lbfgs`). Reuse the object
-        in repeated calls: a new one is compiled anew.
+      optimizer: Any optax optimiser, with a fixed or a scheduled step size (a schedule
+        counts steps). `optax.lbfgs()` wants `batch_size=n`. To clip gradients, put
+        `optax.clip_by_global_norm` before it with `optax.chain`. Reuse the object in
+        repeated calls: a new one is compiled anew.
       n_epochs: Passes through the training part.
       batch_size: Examples a step, at least 1; more than n counts as n.
       X_val: Validation features, `(n_val, p)`, or None.
       y_val: Validation labels, `(n_val,)`, or None.
       sample_weight: Non-negative weights, `(n,)`. A mini-batch's loss is its weighted
-        mean, divided by the sum of its weights.
+        mean, divided by the sum of its weights. The validation part is not weighted.
+      class_weight: Weights by label, `{0: w0, 1: w1}`, or `"balanced"` for n / (2 n_c);
+        they multiply `sample_weight`.
+      l2: Strength λ of the penalty, per example as the loss is. scikit-learn's `alpha`
+        is λ times the batch size.
+      penalize_bias: Whether the penalty is on the biases too.
       patience: Stop after this many epochs without a lower validation loss, and return
         the best epoch's parameters. Needs a validation part.
+      metrics: More to measure on the validation part: functions `(logits, y) -> scalar`,
+        traced by JAX, by name. Reuse the functions in repeated calls.
+      opt_state: State of the optimiser to go on from, of an earlier `FitResult`.
+      drop_last: Leave out the last mini-batch of an epoch if it is smaller.
       gradient_fn: Replaces the gradient, `(params, X, y, sample_weight) -> (loss, grads)`.
-      callback: Called as `callback(n_done, history)` between chunks of epochs.
-      callback_every: Epochs in a chunk.
+      compute_dtype: `"bfloat16"` multiplies matrices in bfloat16, halving the features'
+        memory; parameters, sums and losses stay in the parameters' type. None multiplies
+        in that type too. (How a GPU multiplies float32 is JAX's
+        `jax_default_matmul_precision`.)
+      device: A JAX device, or `"cpu"`, `"gpu"` or `"tpu"`; None is JAX's default.
+      callback: Called with a `FitProgress` after every `callback_every` epochs and at the
+        end; whatever it returns that is true stops the run.
+      callback_every: Epochs between two calls.
 
     Returns:
       A `FitResult`.
@@ -102,7 +153,8 @@ def fit(
       ValueError: Names the argument and says what is wrong with it.
 
     Guarantees:
-      The same key, data and machine give the same bits, with or without a callback.
+      The same key, data and machine give the same bits, with or without a callback. The
+      orders of the examples are the same on every device.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -121,32 +173,88 @@ def fit(
     Source:
       Lecture, "Stochastic Gradient Descent (SGD)" and "Terminology: Epoch".
     """
+    n_features, dtype = check_params(params)
+    check_optimizer(optimizer)
+    device = find_device(device)
     data = check_data(
         X,
         y,
-        dtype=params[0].w.dtype,
+        dtype=dtype,
+        compute_dtype=compute_dtype,
+        n_features=n_features,
         X_val=X_val,
         y_val=y_val,
         sample_weight=sample_weight,
+        class_weight=class_weight,
+        augmented=gradient_fn is None,
+        device=device,
     )
-    if data.X.shape[1] != params[0].w.shape[0]:
-        raise ValueError(
-            f"X has {data.X.shape[1]} columns, params take {params[0].w.shape[0]}"
-        )
-    n_epochs = check_count("n_epochs", n_epochs)
-    has_validation = data.X_val is not None
-    settings = make_settings(gradient_fn, batch_size, patience, data)
-    # Copied, because the compiled loop takes over (donates) the arrays of its state.
-    state = jax.tree.map(
-        jnp.copy, start_run(params, optimizer, n_epochs, has_validation=has_validation)
+    settings = make_settings(
+        data,
+        optimizer=optimizer,
+        gradient_fn=gradient_fn,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        drop_last=drop_last,
+        patience=patience,
+        metrics=metrics,
+        penalize_bias=penalize_bias,
     )
-    state, n_done = run_in_chunks(
-        lambda state, start, stop: _run(state, data, key, start, stop, optimizer, settings),
+    l2 = check_l2("l2", l2)
+    hyper = Hyper(None, jax.device_put(np.asarray(l2, dtype), device) if l2 else None)
+    callback_every = check_count("callback_every", callback_every)
+    if device is not None:
+        params, opt_state = jax.device_put((params, opt_state), device)
+    if opt_state is not None:
+        check_opt_state(opt_state, params, optimizer)
+    state = _start(params, opt_state, settings, has_validation=data.X_val is not None)
+    chunks = run_in_chunks(
+        lambda state, orders, bounds: _run(state, hyper, orders, data, bounds, settings),
         state,
-        n_epochs,
-        callback,
-        check_count("callback_every", callback_every),
+        make_orders(jax.random.key_data(key), settings.plan, device),
+        settings.plan,
+        None if callback is None else callback_every,
     )
+    n_done = 0
+    for state, n_done in chunks:
+        if callback is not None and callback(_progress(state, n_done, settings)):
+            break
+    return _result(state, n_done, settings.patience)
+
+
+@partial(jax.jit, static_argnames=("settings", "has_validation"))
+def _start(
+    params: Params,
+    opt_state: optax.OptState | None,
+    settings: Settings,
+    *,
+    has_validation: bool,
+) -> RunState:
+    if opt_state is None:
+        assert isinstance(settings.optimizer, optax.GradientTransformation)
+        opt_state = settings.optimizer.init(params)
+    return start_run(params, opt_state, settings, has_validation=has_validation)
+
+
+_run = jax.jit(run_one, static_argnames="settings", donate_argnames="state")
+
+
+def _progress(state: RunState, n_done: int, settings: Settings) -> FitProgress:
+    return FitProgress(
+        n_done=n_done,
+        n_epochs=settings.plan.n_epochs,
+        history=history_of(state, n_done),
+        # Copied, because the next chunk takes over (donates) the arrays of the state.
+        result=lambda: _result(_copy(state), n_done, settings.patience),
+    )
+
+
+@jax.jit
+def _copy(state: RunState) -> RunState:
+    return jax.tree.map(jnp.copy, state)
+
+
+def _result(state: RunState, n_done: int, patience: int | None) -> FitResult:
     best = state.best
     return FitResult(
         params=state.params if best is None or patience is None else best.params,
@@ -154,35 +262,3 @@ def fit(
         history=history_of(state, n_done),
         best_epoch=None if best is None else int(best.epoch) or None,
     )
-
-
-def make_settings(
-    gradient_fn: GradientFn, batch_size: int, patience: int | None, data: Data
-) -> Settings:
-    """Validates what the compiled program is specialised to."""
-    if patience is not None:
-        patience = check_count("patience", patience)
-        if data.X_val is None:
-            raise ValueError("patience needs a validation part: give X_val and y_val")
-    batch_size = min(check_count("batch_size", batch_size), data.X.shape[0])
-    return Settings(gradient_fn, batch_size, patience)
-
-
-@partial(jax.jit, static_argnames=("optimizer", "settings"), donate_argnames="state")
-def _run(
-    state: RunState,
-    data: Data,
-    key: jax.Array,
-    start: jax.Array,
-    stop: jax.Array,
-    optimizer: optax.GradientTransformation,
-    settings: Settings,
-) -> tuple[RunState, jax.Array]:
-    def advance(epoch: jax.Array, state: RunState) -> RunState:
-        batches = epoch_batches(key, epoch, data.X.shape[0], settings.batch_size)
-        return run_epoch(epoch, state, batches, data, optimizer, settings)
-
-    def goes_on(epoch: jax.Array, state: RunState) -> jax.Array:
-        return is_active(state, epoch, settings.patience)
-
-    return run_epochs(state, start, stop, advance, goes_on)

@@ -1,132 +1,153 @@
-"""Many networks of the same depth, trained as one compiled program."""
+"""Networks of one depth, trained as one compiled program."""
 
 import itertools
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
-from jaxmlp.core import Params, init_params, pad_params
-from jaxmlp.core.params import InitMethod
+from jaxmlp.core import Layer, Params
+from jaxmlp.core.params import InitMethod, draw_weights, n_weights, shape_draws
 from jaxmlp.training.engine import (
     Data,
+    Hyper,
     RunState,
     Settings,
-    epoch_batches,
-    is_active,
-    run_epoch,
-    run_epochs,
+    make_optimizer,
+    run_many,
+    run_one,
     start_run,
 )
-
-OptimizerFactory = Callable[..., optax.GradientTransformation]
-"""`learning_rate -> optimiser`, such as `optax.sgd` or `optax.adam`."""
 
 HiddenSizes = tuple[int, ...]
 """Widths of the hidden layers; `()` is logistic regression."""
 
 
-class Grid(NamedTuple):
-    """The configurations of a search; hashable, so that a program can be compiled for it.
+class Choice(NamedTuple):
+    """What distinguishes one network of a search.
 
     Attributes:
-      rates: Step sizes.
-      widths: Widths of the hidden layers.
-      optimizer: Makes the optimiser from a step size.
-      init: How starting parameters are drawn.
-      n_epochs: Length of each run.
+      hidden_sizes: Widths of the hidden layers.
+      learning_rate: Step size η.
+      l2: Strength of the L2 penalty.
+      seed: Number of its starting weights, from 0.
     """
 
-    rates: tuple[float, ...]
-    widths: tuple[HiddenSizes, ...]
-    optimizer: OptimizerFactory
-    init: InitMethod
-    n_epochs: int
+    hidden_sizes: HiddenSizes
+    learning_rate: float
+    l2: float
+    seed: int
 
-    @property
-    def configurations(self) -> list[tuple[HiddenSizes, float]]:
-        """All pairs, rates within widths."""
-        return list(itertools.product(self.widths, self.rates))
 
-    def by_depth(self) -> list["Grid"]:
-        """One grid for each number of hidden layers: what can share one program."""
-        depths = sorted({len(sizes) for sizes in self.widths})
-        return [
-            self._replace(widths=tuple(w for w in self.widths if len(w) == depth))
-            for depth in depths
+class Draws(NamedTuple):
+    """Starting weights of all networks, before they are cut into layers and scaled.
+
+    Attributes:
+      values: One row a seed, `(n_seeds, n)` for the largest network's n.
+      n_features: Input width p.
+      method: How they were drawn.
+    """
+
+    values: NDArray[np.floating]
+    n_features: int
+    method: InitMethod
+
+    def params(self, choice: Choice) -> Params:
+        """Starting parameters of one network, in NumPy arrays for `stack_params`."""
+        sizes = (self.n_features, *choice.hidden_sizes, 1)
+        weights = shape_draws(self.values[choice.seed], sizes, method=self.method)
+        layers = [
+            Layer(cast(Any, w), cast(Any, np.zeros(w.shape[1], w.dtype))) for w in weights
         ]
+        return tuple(layers)
 
 
-@partial(jax.jit, static_argnames="grid")
-def start_grid(key: jax.Array, data: Data, grid: Grid) -> RunState:
-    """States of all runs before the first epoch, stacked along a leading axis."""
-    n_features, dtype = data.X.shape[1], data.X.dtype
-    widest = [max(column) for column in zip(*grid.widths, strict=True)]
-    params = [
-        pad_params(
-            init_params(key, (n_features, *sizes, 1), method=grid.init, dtype=dtype), widest
-        )
-        for sizes in grid.widths
-    ]
-    stacked = jax.tree.map(
-        lambda *arrays: jnp.repeat(jnp.stack(arrays), len(grid.rates), axis=0), *params
-    )
-
-    def start(rate: jax.Array, params: Params) -> RunState:
-        optimizer = grid.optimizer(rate)
-        return start_run(params, optimizer, grid.n_epochs, has_validation=True)
-
-    return jax.vmap(start)(_rates(grid, dtype), stacked)
-
-
-@partial(
-    jax.jit,
-    static_argnames=("grid", "settings", "n_parallel"),
-    donate_argnames="state",
-)
-def run_grid(
-    data: Data,
-    key: jax.Array,
-    grid: Grid,
-    settings: Settings,
-    n_parallel: int,
-    state: RunState,
-    start: jax.Array,
-    stop: jax.Array,
-) -> tuple[RunState, jax.Array]:
-    """Trains all runs for epochs `start` to `stop`, or until each has run out of patience.
+def draw_starts(
+    key: jax.Array, choices: list[Choice], n_features: int, method: InitMethod, dtype: str
+) -> tuple[Draws, NDArray[np.uint32]]:
+    """Draws the starting weights of all networks, those of a seed from one key.
 
     Returns:
-      The states, and the number of epochs done.
+      The draws, and the data of the key for the orders.
     """
-    rates = _rates(grid, data.X.dtype)
-
-    def advance(epoch: jax.Array, state: RunState) -> RunState:
-        batches = epoch_batches(key, epoch, data.X.shape[0], settings.batch_size)
-
-        def one(run: tuple[jax.Array, RunState]) -> RunState:
-            rate, state = run
-            return jax.lax.cond(
-                is_active(state, epoch, settings.patience),
-                lambda s: run_epoch(
-                    epoch, s, batches, data, grid.optimizer(rate), settings
-                ),
-                lambda s: s,
-                state,
-            )
-
-        batch_size = n_parallel if n_parallel > 1 else None
-        return jax.lax.map(one, (rates, state), batch_size=batch_size)
-
-    def goes_on(epoch: jax.Array, state: RunState) -> jax.Array:
-        return jnp.any(jax.vmap(lambda s: is_active(s, epoch, settings.patience))(state))
-
-    return run_epochs(state, start, stop, advance, goes_on)
+    most = max(n_weights((n_features, *c.hidden_sizes, 1)) for c in choices)
+    n_seeds = 1 + max(choice.seed for choice in choices)
+    values, shuffle_data = jax.device_get(_draw(key, n_seeds, most, method, dtype))
+    return Draws(values, n_features, method), shuffle_data
 
 
-def _rates(grid: Grid, dtype: DTypeLike) -> jax.Array:
-    return jnp.asarray([rate for _, rate in grid.configurations], dtype)
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _draw(
+    key: jax.Array, n_seeds: int, n_draws: int, method: InitMethod, dtype: str
+) -> tuple[jax.Array, jax.Array]:
+    init_key, shuffle_key = jax.random.split(key)
+
+    def one(seed: jax.Array) -> jax.Array:
+        seed_key = jax.random.fold_in(init_key, seed)
+        return draw_weights(seed_key, n_draws, method=method, dtype=dtype)
+
+    return jax.vmap(one)(jnp.arange(n_seeds)), jax.random.key_data(shuffle_key)
+
+
+@partial(jax.jit, static_argnames="settings")
+def start_chunk(params: Params, hyper: Hyper, settings: Settings) -> RunState:
+    """States of a chunk's runs before the first epoch, with a leading axis."""
+
+    def start(params: Params, hyper: Hyper) -> RunState:
+        opt_state = make_optimizer(settings, hyper).init(params)
+        return start_run(params, opt_state, settings, has_validation=True)
+
+    return jax.vmap(start)(params, hyper)
+
+
+@partial(jax.jit, static_argnames="settings", donate_argnames="state")
+def run_chunk(
+    state: RunState,
+    hyper: Hyper,
+    orders: jax.Array,
+    data: Data,
+    bounds: tuple[ArrayLike, ArrayLike],
+    settings: Settings,
+) -> tuple[RunState, jax.Array]:
+    """Trains a chunk; arguments and results as of `run_many`."""
+    if state.history["train_loss"].shape[0] > 1:
+        return run_many(state, hyper, orders, data, bounds, settings)
+    # XLA has faster code for a matrix than for a stack of one.
+    alone, hyper = jax.tree.map(lambda array: array[0], (state, hyper))
+    alone, n_done = run_one(alone, hyper, orders, data, bounds, settings)
+    return jax.tree.map(lambda array: array[None], alone), n_done
+
+
+def bytes_of_network(layer_sizes: tuple[int, ...], data: Data, settings: Settings) -> int:
+    """Bytes that one network takes on the device while it trains, at most.
+
+    Parameters, gradient, update, best epoch and optimiser state, each twice, because XLA
+    may keep the old and the new; activations and their gradients of one mini-batch and of
+    the validation part. The features and labels, which all networks share, not counted.
+    """
+    dtype = data.y.dtype
+
+    def start(rate: jax.Array) -> tuple[Params, optax.OptState]:
+        params = tuple(
+            Layer(jnp.zeros((d_in, d_out), dtype), jnp.zeros((d_out,), dtype))
+            for d_in, d_out in itertools.pairwise(layer_sizes)
+        )
+        return params, make_optimizer(settings, Hyper(rate, None)).init(params)
+
+    params, opt_state = jax.eval_shape(start, jax.ShapeDtypeStruct((), dtype))
+    n_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    state_bytes = sum(
+        leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(opt_state)
+    )
+    n_val = 0 if data.X_val is None else data.X_val.shape[0]
+    n_rows = max(settings.plan.batch_size, n_val)
+    n_units = 1 + sum(layer_sizes[1:])
+    curves = (2 + len(settings.metrics)) * settings.plan.n_epochs
+    return 2 * state_bytes + dtype.itemsize * (
+        8 * n_params + 4 * n_rows * n_units + 2 * curves
+    )

@@ -1,36 +1,34 @@
-"""Choice of step size and width on the validation part."""
+"""Choice of step size, width and penalty on the validation part."""
 
+import itertools
 import math
-from collections.abc import Sequence
-from functools import partial
+import threading
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
+from numpy.typing import NDArray
 
-from jaxmlp.core import Params, loss_and_grads, unpad_params
+from jaxmlp.core import Params
 from jaxmlp.core.params import InitMethod
-from jaxmlp.training.engine import (
-    BestEpoch,
-    Callback,
-    GradientFn,
-    History,
-    RunState,
-    history_of,
-    run_in_chunks,
+from jaxmlp.training.engine import BestEpoch, History, OptimizerFactory, Settings
+from jaxmlp.training.grid import Choice, HiddenSizes, draw_starts
+from jaxmlp.training.objective import GradientFn
+from jaxmlp.training.orders import make_orders
+from jaxmlp.training.pool import Report, Work, plan_groups, run_groups
+from jaxmlp.training.stack import cut_params, stack_params
+from jaxmlp.training.validate import (
+    ClassWeight,
+    check_count,
+    check_data,
+    check_l2,
+    find_device,
+    make_settings,
 )
-from jaxmlp.training.fit import make_settings
-from jaxmlp.training.grid import (
-    Grid,
-    HiddenSizes,
-    OptimizerFactory,
-    run_grid,
-    start_grid,
-)
-from jaxmlp.training.validate import check_count, check_data
 
 
 class Configuration(NamedTuple):
@@ -39,6 +37,8 @@ class Configuration(NamedTuple):
     Attributes:
       learning_rate: Step size η.
       hidden_sizes: Widths of the hidden layers.
+      l2: Strength of the L2 penalty.
+      seed: Number of the starting weights, from 0.
       epoch: Epoch with the lowest validation loss, counted from 1; 0 if none was finite.
       train_loss: Training loss of that epoch in nats; NaN if there is none.
       val_loss: Validation loss at its end in nats; infinite if there is none.
@@ -46,29 +46,23 @@ class Configuration(NamedTuple):
 
     learning_rate: float
     hidden_sizes: HiddenSizes
+    l2: float
+    seed: int
     epoch: int
     train_loss: float
     val_loss: float
 
 
-class Best(NamedTuple):
-    """The chosen configuration and its trained network.
+class Network(NamedTuple):
+    """A trained network of a search.
 
     Attributes:
-      learning_rate: Step size η.
-      hidden_sizes: Widths of the hidden layers.
-      epoch: Epoch whose parameters these are, counted from 1.
-      train_loss: Training loss of that epoch in nats.
-      val_loss: Validation loss at its end in nats.
-      params: Parameters at its end.
+      configuration: Its row of the table.
+      params: Parameters at the end of the row's epoch.
       history: Loss curves of the whole run, as in `FitResult`.
     """
 
-    learning_rate: float
-    hidden_sizes: HiddenSizes
-    epoch: int
-    train_loss: float
-    val_loss: float
+    configuration: Configuration
     params: Params
     history: History
 
@@ -77,13 +71,39 @@ class SearchResult(NamedTuple):
     """Outcome of `search`.
 
     Attributes:
-      table: One row for each configuration, learning rates within hidden sizes, in the
-        order given.
-      best: The row with the lowest validation loss, with its network.
+      table: One row for each network: hidden sizes, within them learning rates, penalties
+        and seeds, in the order given.
+      networks: The `n_best` networks with the lowest validation losses, best first; equal
+        ones in the table's order.
     """
 
     table: list[Configuration]
-    best: Best
+    networks: list[Network]
+
+    @property
+    def best(self) -> Network:
+        """The network with the lowest validation loss."""
+        return self.networks[0]
+
+    @property
+    def ensemble(self) -> Params:
+        """All `networks`, stacked for `ensemble_proba`; see `stack_params`."""
+        return stack_params([network.params for network in self.networks])
+
+
+class SearchProgress(NamedTuple):
+    """What a callback of `search` gets.
+
+    Attributes:
+      n_done: Epochs done, of all networks together; one that has stopped early counts
+        with all its epochs.
+      n_epochs: Epochs asked for, of all networks together.
+      table: Rows of the networks that have ended, in the order of the final table.
+    """
+
+    n_done: int
+    n_epochs: int
+    table: list[Configuration]
 
 
 def search(
@@ -97,22 +117,34 @@ def search(
     hidden_sizes: Sequence[int | Sequence[int]],
     n_epochs: int,
     batch_size: int,
+    l2: Sequence[float] = (0.0,),
+    n_seeds: int = 1,
+    n_best: int = 1,
     optimizer: OptimizerFactory = optax.sgd,
     init: InitMethod = "he",
     sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+    penalize_bias: bool = False,
     patience: int | None = None,
-    gradient_fn: GradientFn = loss_and_grads,
-    callback: Callback | None = None,
-    callback_every: int = 1,
+    drop_last: bool = False,
+    gradient_fn: GradientFn | None = None,
+    compute_dtype: DTypeLike | None = None,
+    device: jax.Device | str | None = None,
+    callback: Callable[[SearchProgress], object] | None = None,
+    callback_every: int | None = None,
     n_parallel: int | None = None,
+    memory_limit: int = 2**30,
 ) -> SearchResult:
-    """Trains every combination of step size and width; the validation part chooses.
+    """Trains every combination of step size, width, penalty and seed; validation chooses.
 
-    All networks of the same depth train in one compiled program: narrow ones are padded
-    with units that stay zero (see `pad_params`). All see the same orders of the examples,
-    and equal widths start from the same parameters, so that only the configurations
-    differ. Of each run, the epoch with the lowest validation loss counts. A run whose
-    loss becomes NaN or infinite is kept in the table and never chosen.
+    All networks of the same depth train with one compiled program: narrow ones are padded
+    with units that stay zero (see `stack_params`). All see the same orders of the
+    examples, and networks with the same seed and widths start from the same parameters.
+    Of each run, the epoch with the lowest validation loss counts. A run whose loss becomes
+    NaN or infinite is kept in the table and never chosen.
+
+    On an accelerator, networks train side by side in chunks (`vmap`). On a CPU, where that
+    is not faster, each trains by itself, on as many threads as there are processors.
 
     Args:
       key: JAX random key of starting parameters and orders.
@@ -126,27 +158,42 @@ def search(
         networks; `()` or 0 is logistic regression.
       n_epochs: Passes through the training part.
       batch_size: Examples a step, as in `fit`.
+      l2: Strengths of the L2 penalty to try, as in `fit`.
+      n_seeds: Starting parameters to try for each combination.
+      n_best: Networks to keep, for an ensemble.
       optimizer: Makes the optimiser from a step size, such as `optax.adam`.
       init: `"he"` or `"xavier"`.
       sample_weight: Non-negative weights, `(n,)`, as in `fit`.
+      class_weight: Weights by label, as in `fit`.
+      penalize_bias: Whether the penalty is on the biases too.
       patience: Stop a run after this many epochs without a lower validation loss.
+      drop_last: As in `fit`.
       gradient_fn: Replaces the gradient, as in `fit`.
-      callback: Called as `callback(n_done, history)` between chunks of epochs, where each
-        loss curve is `(n_configurations, n_done)`. Networks of different depth run one
-        depth after the other, and n_done starts anew.
-      callback_every: Epochs in a chunk.
-      n_parallel: Networks trained side by side by `vmap`; the rest wait in a loop. None
-        is 1 on a CPU, where side by side is not faster, and all on an accelerator.
+      compute_dtype: As in `fit`.
+      device: As in `fit`.
+      callback: Called with a `SearchProgress` after every `callback_every` epochs of a
+        chunk and at its end; whatever it returns that is true ends the search, which then
+        ranks the networks as far as they have come.
+      callback_every: Epochs between two calls; None calls at the end of chunks only.
+      n_parallel: Networks in a chunk; None is 1 on a CPU and as many as memory allows on
+        an accelerator.
+      memory_limit: Bytes that the networks in training may take on the device, beside
+        the data: parameters, optimiser states, activations of a mini-batch and of the
+        validation part. Chunks are made so small that they keep it.
 
     Returns:
       A `SearchResult`.
 
     Raises:
-      ValueError: Names the argument and says what is wrong with it.
+      ValueError: Names the argument and says what is wrong with it; also where one
+        network alone exceeds memory_limit.
       FloatingPointError: No run had a finite validation loss at any epoch.
 
     Guarantees:
-      Each run equals, up to rounding, `fit` with the unpadded network and the same keys.
+      Each run equals, up to rounding, `fit` with the unpadded network that starts from
+      `init_params(jax.random.fold_in(init_key, seed), sizes)` and with shuffle_key, where
+      `init_key, shuffle_key = jax.random.split(key)` (with JAX's default kind of keys).
+      The same key, data and machine give the same bits, whatever the number of threads.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -157,97 +204,166 @@ def search(
       ...     jax.random.key(1), X[:200], y[:200], X[200:], y[200:],
       ...     learning_rates=[0.01, 0.3], hidden_sizes=[4, 16], n_epochs=50, batch_size=8,
       ... )
-      >>> len(result.table), result.best.learning_rate
+      >>> len(result.table), result.best.configuration.learning_rate
       (4, 0.3)
 
     Source:
       Lecture, "Data Splits".
     """
     dtype = jnp.float64 if jnp.asarray(X_train).dtype == jnp.float64 else jnp.float32
+    choices = _choices(hidden_sizes, learning_rates, l2, n_seeds)
+    device = find_device(device)
     data = check_data(
         X_train,
         y_train,
         dtype=dtype,
+        compute_dtype=compute_dtype,
         X_val=X_val,
         y_val=y_val,
         sample_weight=sample_weight,
+        class_weight=class_weight,
+        augmented=gradient_fn is None,
+        device=device,
         names=("X_train", "y_train"),
     )
-    grid = Grid(
-        rates=_check_learning_rates(learning_rates),
-        widths=_check_hidden_sizes(hidden_sizes),
+    settings = make_settings(
+        data,
         optimizer=optimizer,
-        init=init,
-        n_epochs=check_count("n_epochs", n_epochs),
+        gradient_fn=gradient_fn,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        drop_last=drop_last,
+        patience=patience,
+        metrics=None,
+        penalize_bias=penalize_bias,
     )
-    settings = make_settings(gradient_fn, batch_size, patience, data)
-    callback_every = check_count("callback_every", callback_every)
-    if n_parallel is None:
-        n_parallel = 1 if jax.default_backend() == "cpu" else len(grid.configurations)
-    n_parallel = check_count("n_parallel", n_parallel)
-    init_key, shuffle_key = jax.random.split(key)
+    n_best = min(check_count("n_best", n_best), len(choices))
+    if callback_every is not None:
+        callback_every = check_count("callback_every", callback_every)
+    if n_parallel is not None:
+        n_parallel = check_count("n_parallel", n_parallel)
+    device = device or next(iter(data.X.devices()))
+    n_features = np.shape(X_train)[1]
+    draws, shuffle_data = draw_starts(key, choices, n_features, init, np.dtype(dtype).name)
+    work = Work(
+        data=data,
+        settings=settings,
+        draws=draws,
+        orders=make_orders(shuffle_data, settings.plan, device),
+        device=device,
+        has_penalty=any(choice.l2 for choice in choices),
+        every=callback_every,
+    )
+    groups, n_threads = plan_groups(
+        work, choices, n_parallel, check_count("memory_limit", memory_limit)
+    )
+    stop = threading.Event()
+    ranking = _Ranking(choices, n_best, settings)
+    for report in run_groups(work, choices, groups, n_threads, stop):
+        ranking.add(report)
+        if callback is not None and callback(ranking.progress()):
+            stop.set()
+    return ranking.result()
 
-    table: list[Configuration] = []
-    best: Best | None = None
-    for group in grid.by_depth():
-        state, n_done = run_in_chunks(
-            partial(run_grid, data, shuffle_key, group, settings, n_parallel),
-            start_grid(init_key, data, group),
-            group.n_epochs,
-            callback,
-            callback_every,
+
+class _Ranking:
+    """Collects the outcomes of chunks, whatever the order they come in."""
+
+    def __init__(self, choices: list[Choice], n_best: int, settings: Settings) -> None:
+        self._choices = choices
+        self._n_best = n_best
+        self._settings = settings
+        self._n_done = [0] * len(choices)
+        self._rows: dict[int, Configuration] = {}
+        # (validation loss, position in the table, padded parameters, history)
+        self._kept: list[tuple[float, int, Params, History]] = []
+
+    def add(self, report: Report) -> None:
+        """Takes in how far a chunk has come, and its outcome if it has ended."""
+        for position, index in enumerate(report.networks):
+            self._n_done[index] = report.n_done
+            if report.outcome is not None:
+                self._n_done[index] = self._settings.plan.n_epochs
+                best, history = jax.tree.map(lambda a, p=position: a[p], report.outcome)
+                self._rows[index] = row = _row(self._choices[index], best, history)
+                self._kept.append((row.val_loss, index, best.params, history))
+        self._kept = sorted(self._kept, key=lambda kept: kept[:2])[: self._n_best]
+
+    def progress(self) -> SearchProgress:
+        """How far the search has come."""
+        return SearchProgress(
+            n_done=sum(self._n_done),
+            n_epochs=len(self._choices) * self._settings.plan.n_epochs,
+            table=[self._rows[index] for index in sorted(self._rows)],
         )
-        rows = _table(state, group)
-        table += rows
-        candidate = _best(state, rows, n_done, patience)
-        if best is None or candidate.val_loss < best.val_loss:
-            best = candidate
-    if best is None or not math.isfinite(best.val_loss):
-        raise FloatingPointError(
-            "no configuration had a finite validation loss: even the smallest learning "
-            f"rate, {min(grid.rates):g}, is too large for these data"
-        )
-    table.sort(key=lambda row: grid.widths.index(row.hidden_sizes))
-    return SearchResult(table, best)
+
+    def result(self) -> SearchResult:
+        """The outcome of the whole search."""
+        if not math.isfinite(self._kept[0][0]):
+            rate = min(choice.learning_rate for choice in self._choices)
+            raise FloatingPointError(
+                "no configuration had a finite validation loss: even the smallest "
+                f"learning rate, {rate:g}, is too large for these data"
+            )
+        networks = [
+            Network(
+                self._rows[index],
+                cut_params(params, self._choices[index].hidden_sizes),
+                {
+                    name: curve[: self._n_run(index, curve)]
+                    for name, curve in curves.items()
+                },
+            )
+            for _, index, params, curves in self._kept
+        ]
+        return SearchResult(self.progress().table, networks)
+
+    def _n_run(self, index: int, curve: NDArray[np.floating]) -> int:
+        """Epochs that a network ran; others of its chunk may have gone on."""
+        patience = self._settings.patience
+        if patience is None:
+            return len(curve)
+        return min(len(curve), self._rows[index].epoch + patience)
 
 
-def _best_epochs(state: RunState) -> BestEpoch:
-    assert state.best is not None  # a search always has a validation part
-    return state.best
+def _row(choice: Choice, best: BestEpoch, history: History) -> Configuration:
+    epoch = int(best.epoch)
+    return Configuration(
+        learning_rate=choice.learning_rate,
+        hidden_sizes=choice.hidden_sizes,
+        l2=choice.l2,
+        seed=choice.seed,
+        epoch=epoch,
+        train_loss=float(history["train_loss"][epoch - 1]) if epoch else math.nan,
+        val_loss=float(best.val_loss),
+    )
 
 
-def _table(state: RunState, grid: Grid) -> list[Configuration]:
-    best = _best_epochs(state)
-    epochs = np.asarray(best.epoch)
-    train_loss = np.asarray(state.train_loss)
-    val_loss = np.asarray(best.val_loss)
+def _choices(
+    hidden_sizes: Sequence[int | Sequence[int]],
+    learning_rates: Sequence[float],
+    l2: Sequence[float],
+    n_seeds: int,
+) -> list[Choice]:
+    """All combinations, the last argument's values within those before it."""
     return [
-        Configuration(
-            learning_rate=rate,
-            hidden_sizes=sizes,
-            epoch=int(epochs[i]),
-            train_loss=float(train_loss[i, epochs[i] - 1]) if epochs[i] else math.nan,
-            val_loss=float(val_loss[i]),
+        Choice(*choice)
+        for choice in itertools.product(
+            _check_hidden_sizes(hidden_sizes),
+            _check_learning_rates(learning_rates),
+            _check_penalties(l2),
+            range(check_count("n_seeds", n_seeds)),
         )
-        for i, (sizes, rate) in enumerate(grid.configurations)
     ]
 
 
-def _best(
-    state: RunState, rows: list[Configuration], n_done: int, patience: int | None
-) -> Best:
-    index = min(range(len(rows)), key=lambda i: rows[i].val_loss)
-    row = rows[index]
-    n_run = n_done if patience is None else min(n_done, row.epoch + patience)
-    curves = history_of(state, n_run)
-    return Best(
-        *row,
-        params=unpad_params(
-            jax.tree.map(lambda array: array[index], _best_epochs(state).params),
-            row.hidden_sizes,
-        ),
-        history={name: curve[index] for name, curve in curves.items()},
+def _check_penalties(l2: Sequence[float]) -> tuple[float, ...]:
+    penalties = tuple(
+        dict.fromkeys(check_l2("l2", value) for value in np.atleast_1d(l2).tolist())
     )
+    if not penalties:
+        raise ValueError("l2 is empty")
+    return penalties
 
 
 def _check_learning_rates(learning_rates: Sequence[float]) -> tuple[float, ...]:

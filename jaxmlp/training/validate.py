@@ -1,14 +1,23 @@
 """Checks of what a caller gives, on the host, once, before anything is compiled."""
 
+import math
 import operator
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxmlp.training.engine import Data
+from jaxmlp.core import Layer, Params, loss_and_grads_augmented
+from jaxmlp.training.engine import Data, MetricFn, OptimizerFactory, Settings
+from jaxmlp.training.objective import GradientFn
+from jaxmlp.training.orders import Plan
+
+ClassWeight = Mapping[int, float] | Literal["balanced"] | None
+"""Weights by label, or `"balanced"` for n / (2 n_c), or None for equal ones."""
 
 
 def check_data(
@@ -16,9 +25,14 @@ def check_data(
     y: ArrayLike,
     *,
     dtype: DTypeLike,
+    compute_dtype: DTypeLike | None = None,
+    n_features: int | None = None,
     X_val: ArrayLike | None = None,
     y_val: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+    augmented: bool = False,
+    device: jax.Device | None = None,
     names: tuple[str, str] = ("X", "y"),
 ) -> Data:
     """Validates training data and moves it to the device.
@@ -26,40 +40,150 @@ def check_data(
     Args:
       X: Features, `(n, p)`, finite.
       y: Labels in {0, 1}, `(n,)`.
-      dtype: Floating-point type to compute in.
+      dtype: Floating-point type of the parameters.
+      compute_dtype: Type to multiply in; None is `dtype`.
+      n_features: Columns that X must have, or None for any number.
       X_val: Validation features, `(n_val, p)`, or None.
       y_val: Validation labels, `(n_val,)`, or None.
       sample_weight: Non-negative weights, `(n,)`, not all zero, or None.
+      class_weight: Weights by label, which multiply `sample_weight`.
+      augmented: Whether X gets a last column of ones.
+      device: Where the arrays shall be; None is JAX's default.
       names: What the caller calls X and y, for messages.
 
     Returns:
-      The arrays on the device, in `dtype`.
+      The arrays on the device.
 
     Raises:
       ValueError: Names the argument and says what is wrong with it.
     """
     X_name, y_name = names
-    train = _features(X_name, X, dtype)
-    n_samples, n_features = train.shape
-    data = Data(
-        X=train,
-        y=_labels(y_name, y, n_samples, dtype),
-        sample_weight=None
-        if sample_weight is None
-        else _weights(sample_weight, n_samples, dtype),
-        X_val=None,
-        y_val=None,
-    )
-    if X_val is None and y_val is None:
-        return data
-    if X_val is None or y_val is None:
+    if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val must be given together")
-    val = _features("X_val", X_val, dtype)
-    if val.shape[1] != n_features:
+    train = _features(X_name, X, _compute_dtype(compute_dtype, dtype))
+    n_samples = train.shape[0]
+    if n_features is not None and train.shape[1] != n_features:
+        raise ValueError(f"{X_name} has {train.shape[1]} columns, params take {n_features}")
+    labels = _labels(y_name, y, n_samples, dtype)
+    weight = None
+    if sample_weight is not None:
+        weight = _weights(sample_weight, n_samples, dtype)
+    if class_weight is not None:
+        by_label = _class_weights(class_weight, labels)[labels.astype(int)]
+        weight = (by_label if weight is None else weight * by_label).astype(dtype)
+        if not (weight > 0).any():
+            raise ValueError("class_weight leaves no row with a weight above zero")
+    val = val_labels = None
+    if X_val is not None and y_val is not None:
+        val = _features("X_val", X_val, dtype)
+        if val.shape[1] != train.shape[1]:
+            raise ValueError(
+                f"X_val must have {train.shape[1]} columns, as {X_name}, not {val.shape[1]}"
+            )
+        val_labels = _labels("y_val", y_val, val.shape[0], dtype)
+    if augmented:
+        train = np.pad(train, ((0, 0), (0, 1)), constant_values=1)
+    arrays = (train, labels, weight, val, val_labels)
+    return Data(*jax.device_put(arrays, device))
+
+
+def check_params(params: Params) -> tuple[int, np.dtype[Any]]:
+    """Returns the parameters' input width and type, or raises ValueError."""
+    if not params or not all(isinstance(layer, Layer) for layer in params):
+        raise ValueError("params must be a tuple of Layer, as init_params returns")
+    dtypes = {array.dtype for array in jax.tree.leaves(params)}
+    dtype = np.dtype(dtypes.pop())
+    if dtypes or dtype not in (np.float32, np.float64):
+        found = ", ".join(sorted(str(d) for d in {dtype, *dtypes}))
         raise ValueError(
-            f"X_val must have {n_features} columns, as {X_name}, not {val.shape[1]}"
+            f"params must be all float32 or all float64, not {found}: steps much smaller "
+            'than a weight would be lost (compute_dtype="bfloat16" multiplies in less)'
         )
-    return data._replace(X_val=val, y_val=_labels("y_val", y_val, val.shape[0], dtype))
+    return params[0].w.shape[0], dtype
+
+
+def check_optimizer(optimizer: object) -> None:
+    """Raises ValueError unless it is an optax optimiser."""
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise ValueError(
+            f"optimizer must be an optax optimiser such as optax.sgd(0.1), not "
+            f"{optimizer!r}"
+        )
+
+
+def check_opt_state(
+    opt_state: optax.OptState, params: Params, optimizer: optax.GradientTransformation
+) -> None:
+    """Raises ValueError unless the optimiser could have this state for these params."""
+    wanted = jax.eval_shape(optimizer.init, params)
+    same = str(jax.tree.structure(wanted)) == str(jax.tree.structure(opt_state)) and all(
+        np.shape(a) == b.shape
+        for a, b in zip(jax.tree.leaves(opt_state), jax.tree.leaves(wanted), strict=True)
+    )
+    if not same:
+        raise ValueError("opt_state does not belong to this optimizer and these params")
+
+
+def find_device(device: jax.Device | str | None) -> jax.Device | None:
+    """Returns the device that is meant, or raises ValueError if JAX does not have it."""
+    if not isinstance(device, str):
+        return device
+    try:
+        return jax.devices(device)[0]
+    except RuntimeError as error:
+        found = ", ".join(sorted({d.platform for d in jax.devices()}))
+        raise ValueError(
+            f"device {device!r} is not to be had; JAX sees: {found}"
+        ) from error
+
+
+def make_settings(
+    data: Data,
+    *,
+    optimizer: optax.GradientTransformation | OptimizerFactory,
+    gradient_fn: GradientFn | None,
+    n_epochs: int,
+    batch_size: int,
+    drop_last: bool,
+    patience: int | None,
+    metrics: Mapping[str, MetricFn] | None,
+    penalize_bias: bool,
+) -> Settings:
+    """Validates what the compiled program is specialised to.
+
+    Raises:
+      ValueError: Names the argument and says what is wrong with it.
+    """
+    for name, value in {"patience": patience, "metrics": metrics}.items():
+        if value is not None and data.X_val is None:
+            raise ValueError(f"{name} needs a validation part: give X_val and y_val")
+    n_samples = data.X.shape[0]
+    plan = Plan(
+        n_samples=n_samples,
+        batch_size=min(check_count("batch_size", batch_size), n_samples),
+        n_epochs=check_count("n_epochs", n_epochs),
+        drop_last=drop_last,
+    )
+    return Settings(
+        optimizer=optimizer,
+        # The data have their column of ones for the library's own gradient only.
+        gradient_fn=gradient_fn or loss_and_grads_augmented,
+        plan=plan,
+        patience=None if patience is None else check_count("patience", patience),
+        metrics=tuple((metrics or {}).items()),
+        penalize_bias=penalize_bias,
+    )
+
+
+def check_l2(name: str, l2: Any) -> float:
+    """Returns the penalty as a float, or raises ValueError unless finite and from 0."""
+    try:
+        value = float(l2)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name} must be a finite number from 0, not {l2!r}")
+    return value
 
 
 def check_count(name: str, value: Any, *, least: int = 1) -> int:
@@ -73,16 +197,16 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
     return count
 
 
-def _features(name: str, X: ArrayLike, dtype: DTypeLike) -> jax.Array:
+def _features(name: str, X: ArrayLike, dtype: DTypeLike) -> np.ndarray:
     X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(f"{name} must have shape (n, p), not {X.shape}")
     if X.shape[0] == 0 or X.shape[1] == 0:
         raise ValueError(f"{name} is empty: its shape is {X.shape}")
-    return jnp.asarray(_finite(name, X, dtype))
+    return _finite(name, X, dtype)
 
 
-def _labels(name: str, y: ArrayLike, n_samples: int, dtype: DTypeLike) -> jax.Array:
+def _labels(name: str, y: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.ndarray:
     y = np.asarray(y)
     if y.shape != (n_samples,):
         raise ValueError(f"{name} must have shape ({n_samples},), not {y.shape}")
@@ -90,10 +214,37 @@ def _labels(name: str, y: ArrayLike, n_samples: int, dtype: DTypeLike) -> jax.Ar
     if not is_label.all():
         row = int(np.argmin(is_label))
         raise ValueError(f"{name} must hold labels 0 and 1; row {row} is {y[row]!r}")
-    return jnp.asarray(y, dtype)
+    return y.astype(dtype)
 
 
-def _weights(weight: ArrayLike, n_samples: int, dtype: DTypeLike) -> jax.Array:
+def _compute_dtype(compute_dtype: DTypeLike | None, dtype: DTypeLike) -> np.dtype[Any]:
+    if compute_dtype is None:
+        return np.dtype(dtype)
+    wanted = jnp.dtype(compute_dtype)
+    if wanted not in (np.dtype(dtype), jnp.bfloat16):
+        raise ValueError(
+            f"compute_dtype must be bfloat16 or the parameters' {np.dtype(dtype)}, "
+            f"not {wanted}"
+        )
+    return wanted
+
+
+def _class_weights(class_weight: ClassWeight, labels: np.ndarray) -> np.ndarray:
+    """Weights of labels 0 and 1, `(2,)`."""
+    if isinstance(class_weight, Mapping):
+        weights = [class_weight.get(label, math.nan) for label in (0, 1)]
+        if all(math.isfinite(w) and w >= 0 for w in weights) and len(class_weight) == 2:
+            return np.asarray(weights)
+    elif class_weight == "balanced":
+        counts = np.bincount(labels.astype(int), minlength=2)
+        return len(labels) / (2 * np.maximum(counts, 1))
+    raise ValueError(
+        "class_weight must be 'balanced' or hold a non-negative weight for labels 0 and "
+        f"1, such as {{0: 1, 1: 5}}, not {class_weight!r}"
+    )
+
+
+def _weights(weight: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.ndarray:
     weight = np.asarray(weight)
     if weight.shape != (n_samples,):
         raise ValueError(
@@ -105,7 +256,7 @@ def _weights(weight: ArrayLike, n_samples: int, dtype: DTypeLike) -> jax.Array:
         raise ValueError(f"sample_weight is negative at row {row}: {weight[row]!r}")
     if not (weight > 0).any():
         raise ValueError("sample_weight is zero for every row")
-    return jnp.asarray(weight)
+    return weight
 
 
 def _finite(name: str, array: np.ndarray, dtype: DTypeLike) -> np.ndarray:

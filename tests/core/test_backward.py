@@ -4,14 +4,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmlp import backward, forward_with_cache, loss_and_grads
-from jaxmlp.core import backward_one_product, init_params
+from jaxmlp import backward, forward_with_cache, init_params, loss_and_grads
+from jaxmlp.core import augment, loss_and_grads_augmented
 from tests.helpers import DEPTHS, make_data, make_params, mean_loss, relative_error
 
 # The project's promise for the gradient check.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
-BACKWARDS = {"textbook": backward, "one product": backward_one_product}
+
+def textbook(params, X, y, weight=None):
+    _, cache = forward_with_cache(params, X)
+    return backward(params, cache, y, weight)
+
+
+def one_product(params, X, y, weight=None):
+    return loss_and_grads(params, X, y, weight)[1]
+
+
+BACKWARDS = {"textbook": textbook, "one product": one_product}
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -21,13 +31,8 @@ BACKWARDS = {"textbook": backward, "one product": backward_one_product}
 def test_gradient_is_that_of_jax_grad(variant, dtype, depth, n, weighted, name):
     X, y, weight = make_data(n, dtype=dtype, weighted=weighted)
     params = make_params(DEPTHS[depth], dtype)
-
-    def by_hand(params, X, y, weight):
-        _, cache = forward_with_cache(params, X)
-        return BACKWARDS[name](params, cache, y, weight)
-
     expected = jax.jit(jax.grad(mean_loss))(params, X, y, weight)
-    actual = variant(by_hand)(params, X, y, weight)
+    actual = variant(BACKWARDS[name])(params, X, y, weight)
     assert relative_error(actual, expected) <= TOLERANCE[dtype.name]
 
 
@@ -128,7 +133,7 @@ def test_exact_zeros_before_a_relu(variant, x64, name):
     _, cache = forward_with_cache(params, X)
     assert (np.asarray(cache.inputs[1]) == 0).all(axis=1).any()
     expected = variant(jax.grad(mean_loss))(params, X, y)
-    actual = variant(BACKWARDS[name])(params, cache, y)
+    actual = variant(BACKWARDS[name])(params, X, y)
     assert relative_error(actual, expected) <= 1e-12
 
 
@@ -136,10 +141,24 @@ def test_relu_derivative_at_zero_is_zero():
     params = jax.tree.map(jnp.zeros_like, init_params(jax.random.key(0), (2, 3, 1)))
     params = (params[0], params[1]._replace(w=jnp.ones((3, 1))))
     for gradient in BACKWARDS.values():
-        _, cache = forward_with_cache(params, jnp.ones((4, 2)))
-        grads = gradient(params, cache, jnp.array([1, 1, 0, 1]))
+        grads = gradient(params, jnp.ones((4, 2)), jnp.array([1, 1, 0, 1]))
         assert not np.asarray(grads[0].w).any()
         assert grads[1].b[0] == pytest.approx(-0.25)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_products_in_bfloat16(variant, depth):
+    X, y, weight = make_data(2_000, weighted=True)
+    params = make_params(DEPTHS[depth])
+    low = augment(jnp.asarray(X)).astype(jnp.bfloat16)
+    loss, actual = variant(loss_and_grads_augmented)(params, low, y, weight)
+    expected_loss, expected = loss_and_grads(params, X, y, weight)
+    chex.assert_trees_all_equal_dtypes(actual, expected)
+    errors = jax.tree.map(lambda a, e: jnp.abs(a - e).max(), actual, expected)
+    largest = max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+    # bfloat16 has 8 bits; operands are rounded, sums are not. And it is no float32.
+    assert 1e-5 < max(jax.tree.leaves(errors)) / largest < 2**-5
+    assert float(loss) == pytest.approx(float(expected_loss), rel=2**-8)
 
 
 def test_one_trace_a_shape():

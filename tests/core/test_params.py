@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxmlp import forward, init_params, loss_and_grads
-from jaxmlp.core import pad_params, unpad_params
-from tests.helpers import make_data, make_params, relative_error
+from jaxmlp import init_params
+from jaxmlp.core.params import draw_weights
 
 SIZES = (60, 500, 1)
 
@@ -90,27 +89,10 @@ def test_bad_method():
         init_params(jax.random.key(0), (3, 1), method="zero")
 
 
-@pytest.mark.parametrize("sizes", [(5, 3, 1), (5, 3, 2, 1)])
-def test_padding_with_zero_units_changes_nothing(x64, sizes):
-    X, y, _ = make_data(20, dtype=np.float64)
-    params = make_params(sizes, np.float64)
-    wide = pad_params(params, [size + 4 for size in sizes[1:-1]])
-    chex.assert_trees_all_equal(unpad_params(wide, sizes[1:-1]), params)
-    assert relative_error(forward(wide, X), forward(params, X)) <= 1e-14
-    wide_loss, wide_grads = loss_and_grads(wide, X, y)
-    loss, grads = loss_and_grads(params, X, y)
-    assert float(wide_loss) == pytest.approx(float(loss), rel=1e-14)
-    assert relative_error(unpad_params(wide_grads, sizes[1:-1]), grads) <= 1e-13
-    padding = jax.tree.map(
-        lambda wide, narrow: wide - narrow,
-        wide_grads,
-        pad_params(
-            unpad_params(wide_grads, sizes[1:-1]), [size + 4 for size in sizes[1:-1]]
-        ),
+@pytest.mark.parametrize("method", ["he", "xavier"])
+def test_fewer_draws_are_the_first_of_more(method):
+    few, many = (
+        draw_weights(jax.random.key(0), n, method=method, dtype=jnp.float32)
+        for n in (7, 1_000)
     )
-    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(padding))
-
-
-def test_padding_cannot_narrow():
-    with pytest.raises(ValueError, match="negative"):
-        pad_params(make_params((5, 3, 1)), [2])
+    np.testing.assert_array_equal(few, many[:7])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
@@ -120,12 +121,31 @@ def test_tensors_of_another_model_are_refused(cli, model, data, tmp_path):
         "1",
     )
     loaded = load_model(other)
-    assert [layer.w.shape[1] for layer in loaded.params] == [7, 3, 1]
+    assert [layer.w.shape[2] for layer in loaded.networks] == [7, 3, 1]
     description = json.loads((model / "model.json").read_text())
     description["columns"] = description["columns"][:1]
     (other / "model.json").write_text(json.dumps(description))
     with pytest.raises(DataError, match="weights of shape"):
         load_model(other)
+
+
+def test_model_of_the_first_format_can_be_read(model, data):
+    table = read_table(data)
+    expected, _ = load_model(model).predict(table)
+    tensors = load_file(model / "model.safetensors")
+    save_file({name: array[0] for name, array in tensors.items()},
+              model / "model.safetensors")  # fmt: skip
+    description = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps({**description, "format": 1}))
+    np.testing.assert_array_equal(load_model(model).predict(table)[0], expected)
+
+
+def test_model_without_a_network_is_refused(model):
+    tensors = load_file(model / "model.safetensors")
+    save_file({name: array[:0] for name, array in tensors.items()},
+              model / "model.safetensors")  # fmt: skip
+    with pytest.raises(DataError, match="it holds no network"):
+        load_model(model)
 
 
 def test_no_pickle_and_nothing_but_numbers_and_text(model):
@@ -134,7 +154,7 @@ def test_no_pickle_and_nothing_but_numbers_and_text(model):
         assert b"numpy" not in content[:200]
         if path.suffix == ".json":
             json.loads(content)
-    assert np.isfinite(load_model(model).params[0].w).all()
+    assert np.isfinite(load_model(model).networks[0].w).all()
 
 
 def test_folder_with_more_than_a_model_is_not_replaced(cli, model, data):

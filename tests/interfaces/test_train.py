@@ -1,15 +1,20 @@
 import json
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
+from sklearn.metrics import log_loss
 
 import jaxmlp
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces.model import load_model
 from jaxmlp.interfaces.pipeline import Recipe, prepare
+from jaxmlp.training import Configuration, SearchProgress
 from tests.interfaces.conftest import SMALL, make_table
 
 
@@ -28,9 +33,8 @@ def test_json_says_everything(cli, data, tmp_path):
     widths = ([], [3], [4, 2])
     assert rows == [(rate, width) for width in widths for rate in (0.03, 0.3)]
     best = min(report["search"], key=lambda row: row["val_loss"])
-    assert report["best"] == {
-        name: best[name] for name in ("learning_rate", "hidden_sizes", "epoch")
-    }
+    assert report["best"] == best
+    assert report["ensemble"] == [best]
     assert report["validation"]["log_loss"] == pytest.approx(best["val_loss"], rel=1e-5)
     for part in ("validation", "test"):
         assert report[part].keys() == {"log_loss", "roc_auc", "accuracy", "brier"}
@@ -350,11 +354,110 @@ def test_progress_shows_the_lowest_validation_loss(monkeypatch, capsys):
     monkeypatch.setattr(
         console, "Console", lambda **options: Console(force_terminal=True, **options)
     )
-    with console.progress(10, quiet=False) as callback:
-        callback(4, {"val_loss": np.array([[0.7, np.nan], [0.25, 0.3]])})
-    assert "validation loss 0.2500" in capsys.readouterr().err
-    with console.progress(10, quiet=True) as callback:
+    row = Configuration(0.1, (8,), 0.0, 0, 5, 0.2, 0.25)
+    table = [row, row._replace(val_loss=0.7)]
+    with console.progress(quiet=False) as callback:
+        callback(SearchProgress(4, 40, []))
+        callback(SearchProgress(20, 40, table))
+    shown = capsys.readouterr().err
+    assert "validation loss 0.2500" in shown
+    assert "epoch 20/40" in shown
+    with console.progress(quiet=True) as callback:
         assert callback is None
+
+
+def test_ensemble_of_seeds_and_penalties(cli, data, tmp_path):
+    out = tmp_path / "model"
+    finished = cli("train", data, "--target", "bought", "--out", out, "--json",
+                   "--hidden", "0,3", "--learning-rate", "0.1", "--epochs", "5",
+                   "--l2", "0,0.01", "--seeds", "3", "--ensemble", "4")  # fmt: skip
+    assert (finished.code, finished.err) == (0, "")
+    report = json.loads(finished.out)
+    assert len(report["search"]) == 12
+    ranked = sorted(report["search"], key=lambda row: row["val_loss"])
+    assert report["ensemble"] == ranked[:4]
+    assert report["best"] == ranked[0]
+    networks = load_model(out).networks
+    assert [layer.w.shape[0] for layer in networks] == [4] * len(networks)
+    predicted = json.loads(cli("predict", out, data, "--json").out)
+    assert len(predicted["probability"]) == 120
+    evaluated = json.loads(cli("evaluate", out, data, "--json").out)
+    y = np.array(read_table(data)["bought"].to_pylist()) == "yes"
+    p = np.array(predicted["probability"])
+    assert evaluated["log_loss"] == pytest.approx(log_loss(y, p), rel=1e-5)
+
+
+def test_screen_shows_the_penalties_and_the_ensemble(cli, data, tmp_path):
+    finished = cli("train", data, "--target", "bought", "--out", tmp_path / "m",
+                   "--hidden", "3", "--learning-rate", "0.1", "--epochs", "2",
+                   "--l2", "0,0.01", "--seeds", "15", "--ensemble", "2")  # fmt: skip
+    assert finished.code == 0
+    assert "λ" in finished.out
+    assert "the best 24 of 30 networks" in finished.out
+    assert "probabilities of the 2 networks" in finished.out
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--schedule", "cosine"),
+        ("--clip-norm", "0.1"),
+        ("--class-weight", "balanced"),
+        ("--dtype", "bfloat16"),
+        ("--l2", "0.1"),
+        ("--batch-size", "7"),
+        ("--optimizer", "nesterov"),
+    ],
+)
+@jax.numpy_dtype_promotion("standard")  # optax mixes types itself
+def test_flags_change_what_is_learned(cli, data, tmp_path, flags):
+    out = tmp_path / "model"
+    common = ("--target", "bought", "--out", out, "--json", "--hidden", "3",
+              "--learning-rate", "0.1", "--epochs", "3")  # fmt: skip
+    plain, changed = (
+        json.loads(cli("train", data, *common, *extra).out) for extra in ((), flags)
+    )
+    assert changed["best"]["val_loss"] != plain["best"]["val_loss"]
+    assert abs(changed["best"]["val_loss"] - plain["best"]["val_loss"]) < 0.3
+    assert changed["settings"][flags[0].removeprefix("--").replace("-", "_")] is not None
+
+
+def test_float64_and_lbfgs(tmp_path):
+    # In a process of its own, because the command switches 64 bits on for all of it.
+    command = [sys.executable, "-m", "jaxmlp", "train", "--out", "m", "--json",
+               "--optimizer", "lbfgs", "--dtype", "float64", "--hidden", "0",
+               "--l2", "0.01", "--epochs", "20"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert report["test"]["roc_auc"] > 0.98
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    assert {array.dtype for array in tensors.values()} == {np.dtype("float64")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--ensemble", "9"), "--ensemble 9: the search has 2 networks"),
+        (("--ensemble", "0"), "--ensemble"),
+        (("--seeds", "0"), "--seeds"),
+        (("--l2", "-1"), "'-1' is not numbers from 0"),
+        (("--l2", "a"), "'a' is not numbers from 0"),
+        (("--clip-norm", "0"), "'0' is not a positive number"),
+        (("--clip-norm", "x"), "'x' is not a positive number"),
+        (("--optimizer", "lbfgs", "--batch-size", "8"), "--batch-size: L-BFGS takes"),
+        (("--device", "abacus"), "--device"),
+        (("--dtype", "float8"), "--dtype"),
+    ],
+)
+def test_flags_that_cannot_be(cli, data, tmp_path, flags, message):
+    out = tmp_path / "model"
+    finished = cli("train", data, "--target", "bought", "--out", out, "--hidden", "3",
+                   "--learning-rate", "0.1,0.2", *flags)  # fmt: skip
+    assert finished.code == 2
+    assert message in finished.err
+    assert finished.err.count("\n") == 1
+    assert not out.exists()
 
 
 def test_numbers_read_as_text_are_noted_and_blanks_are_missing(cli, tmp_path):

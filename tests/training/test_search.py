@@ -1,3 +1,5 @@
+import threading
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -5,7 +7,20 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmlp import bce_with_logits, fit, forward, init_params, search
+from jaxmlp import (
+    bce_with_logits,
+    ensemble_proba,
+    fit,
+    forward,
+    init_params,
+    loss_and_grads,
+    predict_proba,
+    search,
+)
+from jaxmlp.training import pool
+from jaxmlp.training.grid import Choice, bytes_of_network, draw_starts
+from jaxmlp.training.orders import make_orders
+from jaxmlp.training.validate import check_data, make_settings
 from tests.helpers import relative_error
 
 KEY = jax.random.key(5)
@@ -42,7 +57,8 @@ def test_every_run_is_a_fit(x64, data, optimizer, n_parallel):
     expected = []
     for widths in [(), (3,), (6,), (4, 3)]:
         for rate in rates:
-            params = init_params(init_key, (4, *widths, 1), dtype=np.float64)
+            seed_key = jax.random.fold_in(init_key, 0)
+            params = init_params(seed_key, (4, *widths, 1), dtype=np.float64)
             one = fit(
                 shuffle_key,
                 params,
@@ -67,34 +83,96 @@ def test_every_run_is_a_fit(x64, data, optimizer, n_parallel):
         at_best = one.history["train_loss"][row.epoch - 1]
         assert row.train_loss == pytest.approx(at_best, rel=1e-9)
     rate, widths, one, _ = min(expected, key=lambda run: run[3])
-    assert (result.best.learning_rate, result.best.hidden_sizes) == (rate, widths)
+    best = result.best.configuration
+    assert (best.learning_rate, best.hidden_sizes) == (rate, widths)
     assert relative_error(result.best.params, one.params) <= 1e-8
     for name, curve in one.history.items():
         np.testing.assert_allclose(result.best.history[name], curve, rtol=1e-8)
 
 
+def test_every_penalty_and_seed_is_a_fit_too(x64, data):
+    result = run(data, learning_rates=(0.3,), hidden_sizes=(3,), l2=(0, 0.1), n_seeds=2)
+    init_key, shuffle_key = jax.random.split(KEY)
+    table = [(row.l2, row.seed) for row in result.table]
+    assert table == [(0, 0), (0, 1), (0.1, 0), (0.1, 1)]
+    losses = []
+    for l2, seed in table:
+        seed_key = jax.random.fold_in(init_key, seed)
+        one = fit(
+            shuffle_key,
+            init_params(seed_key, (4, 3, 1), dtype=np.float64),
+            *data[:2],
+            optimizer=optax.sgd(0.3),
+            n_epochs=12,
+            batch_size=16,
+            l2=l2,
+            X_val=data[2],
+            y_val=data[3],
+        )
+        losses.append(one.history["val_loss"].min())
+    np.testing.assert_allclose([row.val_loss for row in result.table], losses, rtol=1e-9)
+    assert len(set(losses)) == 4
+
+
 def test_best_has_the_lowest_validation_loss_and_its_parameters(data):
     result = run(data)
     best = result.best
-    assert best.val_loss == min(row.val_loss for row in result.table)
+    assert best.configuration in result.table
+    assert best.configuration.val_loss == min(row.val_loss for row in result.table)
     logits = forward(best.params, data[2])
     assert float(jnp.mean(bce_with_logits(logits, data[3]))) == pytest.approx(
-        best.val_loss, rel=1e-5
+        best.configuration.val_loss, rel=1e-5
     )
-    assert [layer.b.shape[0] for layer in best.params] == [*best.hidden_sizes, 1]
+    sizes = [layer.b.shape[0] for layer in best.params]
+    assert sizes == [*best.configuration.hidden_sizes, 1]
 
 
-def test_same_key_same_bits_whatever_the_chunks(data):
+def test_ensemble_is_the_best_networks_of_any_depth(data):
+    result = run(data, n_best=5, n_seeds=2)
+    losses = sorted(row.val_loss for row in result.table)
+    assert [n.configuration.val_loss for n in result.networks] == losses[:5]
+    assert len({len(n.configuration.hidden_sizes) for n in result.networks}) > 1
+    expected = np.mean([predict_proba(n.params, data[2]) for n in result.networks], axis=0)
+    np.testing.assert_allclose(
+        ensemble_proba(result.ensemble, data[2]), expected, rtol=1e-5
+    )
+    chex.assert_trees_all_equal(result.best, run(data, n_seeds=2).best)
+
+
+@pytest.mark.parametrize("n_parallel", [1, 3])
+def test_same_key_same_bits_whatever_the_chunks_and_threads(data, n_parallel, monkeypatch):
     seen = []
-
-    def watch(n_done, history):
-        seen.append((n_done, history["val_loss"].shape))
-
-    plain = run(data, hidden_sizes=(3, 8))
-    watched = run(data, hidden_sizes=(3, 8), callback=watch, callback_every=5)
+    options = {"hidden_sizes": (3, 8, (4, 2)), "n_best": 6, "n_parallel": n_parallel}
+    monkeypatch.setattr(pool, "_n_processors", lambda: 1)
+    plain = run(data, **options)
+    monkeypatch.setattr(pool, "_n_processors", lambda: 3)
+    watched = run(data, **options, callback=seen.append, callback_every=5)
     assert plain.table == watched.table
-    chex.assert_trees_all_equal(plain.best.params, watched.best.params)
-    assert seen == [(5, (4, 5)), (10, (4, 10)), (12, (4, 12))]
+    chex.assert_trees_all_equal(plain.networks, watched.networks)
+    done = [now.n_done for now in seen]
+    assert done == sorted(done)
+    assert (done[-1], seen[-1].n_epochs) == (6 * 12, 6 * 12)
+    assert seen[-1].table == plain.table
+    assert any(0 < len(now.table) < 6 for now in seen)
+
+
+def test_callback_ends_the_search(data, monkeypatch):
+    monkeypatch.setattr(pool, "_n_processors", lambda: 1)
+    result = run(data, hidden_sizes=(3, 8), callback=lambda now: len(now.table) == 1)
+    assert len(result.table) == 4
+    has_run = [row.epoch > 0 for row in result.table]
+    assert has_run[0]
+    assert not has_run[-1]
+    assert result.best.configuration.epoch > 0
+
+
+def test_error_in_the_callback_ends_the_search(data):
+    def fail(now):
+        raise RuntimeError("told to")
+
+    with pytest.raises(RuntimeError, match="told to"):
+        run(data, callback=fail)
+    assert not [t for t in threading.enumerate() if "ThreadPool" in t.name]
 
 
 @pytest.mark.parametrize("n_parallel", [1, 4])
@@ -104,15 +182,101 @@ def test_patience_stops_each_run_by_itself(data, n_parallel):
     assert len({row.epoch for row in stopped.table}) > 1
     for long, short in zip(full.table, stopped.table, strict=True):
         assert short.epoch <= long.epoch
-    assert len(stopped.best.history["val_loss"]) == min(40, stopped.best.epoch + 2)
-    assert np.isfinite(stopped.best.history["val_loss"]).all()
+    best = stopped.best
+    assert len(best.history["val_loss"]) == min(40, best.configuration.epoch + 2)
+    assert np.isfinite(best.history["val_loss"]).all()
+
+
+def test_memory_limit_cuts_chunks_and_changes_little(data):
+    options = {"hidden_sizes": (3, 30), "n_seeds": 3, "n_parallel": 12}
+    free = run(data, **options)
+    sizes = (4, 30, 1)
+    work = grid_work(data)
+    each = bytes_of_network(sizes, work.data, work.settings)
+    choices = [Choice((30,), 0.1, 0.0, seed) for seed in range(12)]
+    for limit, size in ((each * 5, 4), (each, 1), (each * 100, 12)):
+        (group,), n_threads = pool.plan_groups(work, choices, 12, limit)
+        assert {len(chunk) for chunk in group.chunks} == {size}
+        assert n_threads * size * each <= limit
+    tight = run(data, **options, memory_limit=each * 5)
+    for a, b in zip(free.table, tight.table, strict=True):
+        assert b.val_loss == pytest.approx(a.val_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [optax.sgd, optax.adam])
+@pytest.mark.parametrize("widths", [(), (30,), (30, 20)])
+@pytest.mark.parametrize("size", [1, 8])
+@jax.numpy_dtype_promotion("standard")
+def test_memory_limit_is_kept(data, optimizer, widths, size):
+    work = grid_work(data, optimizer=optimizer, widths=widths)
+    choices = [Choice(widths, 0.1, 0.0, 0)] * size
+    group = pool.Group(widths, [list(range(size))])
+    program = pool._compile(work, choices, group).run
+    memory = program.memory_analysis()
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves((work.data, work.orders(0))))
+    # What XLA itself says that the program holds at once, beside the data.
+    held = memory.argument_size_in_bytes - shared + memory.temp_size_in_bytes
+    held += memory.output_size_in_bytes - memory.alias_size_in_bytes
+    assert held <= size * bytes_of_network((4, *widths, 1), work.data, work.settings)
+
+
+def grid_work(data, optimizer=optax.sgd, widths=(30,)):
+    """What a search would hand to its threads."""
+    checked = check_data(
+        *data[:2], dtype=np.float32, X_val=data[2], y_val=data[3], augmented=True
+    )
+    settings = make_settings(
+        checked,
+        optimizer=optimizer,
+        gradient_fn=None,
+        n_epochs=12,
+        batch_size=16,
+        drop_last=False,
+        patience=None,
+        metrics=None,
+        penalize_bias=False,
+    )
+    draws, seed = draw_starts(KEY, [Choice(widths, 0.1, 0.0, 11)], 4, "he", "float32")
+    device = jax.devices()[0]
+    orders = make_orders(seed, settings.plan, device)
+    return pool.Work(checked, settings, draws, orders, device, False, None)
+
+
+def test_repeated_searches_trace_once(data):
+    gradient_fn = chex.assert_max_traces(loss_and_grads, n=1)
+    for _ in range(2):
+        run(data, hidden_sizes=(3, 8), gradient_fn=gradient_fn)
+
+
+def test_settings_of_a_with_block_hold_in_all_threads(data):
+    with jax.numpy_dtype_promotion("standard"):
+        result = run(data, hidden_sizes=(3,), optimizer=optax.adam, n_seeds=4)
+    assert np.isfinite([row.val_loss for row in result.table]).all()
+
+
+def test_lbfgs_side_by_side(data):
+    with jax.numpy_dtype_promotion("standard"):
+        alone, together = (
+            run(
+                data,
+                hidden_sizes=(0,),
+                learning_rates=(1.0,),
+                l2=(0.01, 0.1),
+                optimizer=optax.lbfgs,
+                batch_size=100,
+                n_parallel=n_parallel,
+            )
+            for n_parallel in (1, 2)
+        )
+    for a, b in zip(alone.table, together.table, strict=True):
+        assert b.val_loss == pytest.approx(a.val_loss, rel=1e-4)
 
 
 def test_diverging_runs_stay_in_the_table_and_are_not_chosen(data):
     result = run(data, learning_rates=(1e30, 0.1), hidden_sizes=(8,))
     assert result.table[0].epoch == 0
     assert not np.isfinite(result.table[0].val_loss)
-    assert result.best.learning_rate == 0.1
+    assert result.best.configuration.learning_rate == 0.1
 
 
 def test_all_diverging(data):
@@ -130,7 +294,7 @@ def test_integers_are_features_too(data):
 
 def test_xavier_starts_elsewhere(data):
     he, xavier = (run(data, init=init, hidden_sizes=(3,)) for init in ("he", "xavier"))
-    assert he.best.val_loss != xavier.best.val_loss
+    assert he.table[0].val_loss != xavier.table[0].val_loss
 
 
 @pytest.mark.parametrize(
@@ -149,6 +313,15 @@ def test_xavier_starts_elsewhere(data):
         ({"n_epochs": 0}, "n_epochs must be a whole number from 1"),
         ({"n_parallel": 0}, "n_parallel must be a whole number from 1"),
         ({"init": "zero"}, "'he' or 'xavier', not 'zero'"),
+        ({"memory_limit": 1_000}, "memory_limit of 1000 bytes is too little: a network of"),
+        ({"memory_limit": 0}, "memory_limit must be a whole number from 1"),
+        ({"l2": (-1,)}, "l2 must be a finite number from 0, not -1"),
+        ({"l2": ()}, "l2 is empty"),
+        ({"n_seeds": 0}, "n_seeds must be a whole number from 1"),
+        ({"n_best": 0}, "n_best must be a whole number from 1"),
+        ({"callback_every": 0}, "callback_every must be a whole number from 1"),
+        ({"device": "abacus"}, "device 'abacus' is not to be had; JAX sees:"),
+        ({"class_weight": {1: 2}}, "class_weight must be 'balanced' or hold"),
         ({"patience": 0}, "patience must be a whole number from 1"),
     ],
 )
