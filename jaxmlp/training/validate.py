@@ -60,10 +60,10 @@ def check_data(
     X_name, y_name = names
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val must be given together")
-    train = _features(X_name, X, _compute_dtype(compute_dtype, dtype))
-    n_samples = train.shape[0]
-    if n_features is not None and train.shape[1] != n_features:
-        raise ValueError(f"{X_name} has {train.shape[1]} columns, params take {n_features}")
+    train = _features(X_name, X, _compute_dtype(compute_dtype, dtype), augmented=augmented)
+    n_samples, n_columns = train.shape[0], train.shape[1] - augmented
+    if n_features is not None and n_columns != n_features:
+        raise ValueError(f"{X_name} has {n_columns} columns, params take {n_features}")
     labels = _labels(y_name, y, n_samples, dtype)
     weight = None
     if sample_weight is not None:
@@ -76,13 +76,11 @@ def check_data(
     val = val_labels = None
     if X_val is not None and y_val is not None:
         val = _features("X_val", X_val, dtype)
-        if val.shape[1] != train.shape[1]:
+        if val.shape[1] != n_columns:
             raise ValueError(
-                f"X_val must have {train.shape[1]} columns, as {X_name}, not {val.shape[1]}"
+                f"X_val must have {n_columns} columns, as {X_name}, not {val.shape[1]}"
             )
         val_labels = _labels("y_val", y_val, val.shape[0], dtype)
-    if augmented:
-        train = np.pad(train, ((0, 0), (0, 1)), constant_values=1)
     arrays = (train, labels, weight, val, val_labels)
     return Data(*jax.device_put(arrays, device))
 
@@ -197,13 +195,19 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
     return count
 
 
-def _features(name: str, X: ArrayLike, dtype: DTypeLike) -> np.ndarray:
+def _features(
+    name: str, X: ArrayLike, dtype: DTypeLike, *, augmented: bool = False
+) -> np.ndarray:
     X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(f"{name} must have shape (n, p), not {X.shape}")
     if X.shape[0] == 0 or X.shape[1] == 0:
         raise ValueError(f"{name} is empty: its shape is {X.shape}")
-    return _finite(name, X, dtype)
+    if not augmented:
+        return _finite(name, X, dtype)
+    columns = np.ones((X.shape[0], X.shape[1] + 1), dtype)
+    _finite(name, X, dtype, out=columns[:, :-1])
+    return columns
 
 
 def _labels(name: str, y: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.ndarray:
@@ -259,20 +263,25 @@ def _weights(weight: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.ndarray:
     return weight
 
 
-def _finite(name: str, array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+def _finite(
+    name: str, array: np.ndarray, dtype: DTypeLike, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Casts a copy, into `out` if given, and refuses what is not finite then."""
     # bfloat16 is no np.number, so the test is for what is surely not a number.
     if array.dtype.kind in "OSUMmc":
         raise ValueError(f"{name} must be real numbers, not of type {array.dtype}")
     # Cast first: a finite float64 can be infinite in float32.
-    with np.errstate(over="ignore"):
-        array = array.astype(dtype)
-    is_finite = np.isfinite(array)
+    cast = np.empty(array.shape, dtype) if out is None else out
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast[...] = array
+        # A finite sum has finite terms, and costs less than looking at each.
+        if np.isfinite(cast.sum()):
+            return cast
+    is_finite = np.isfinite(cast)
     if not is_finite.all():
-        where = np.unravel_index(int(np.argmin(is_finite)), array.shape)
+        where = np.unravel_index(int(np.argmin(is_finite)), cast.shape)
         place = ", ".join(
             f"{axis} {index}" for axis, index in zip(("row", "column"), where, strict=False)
         )
-        raise ValueError(
-            f"{name} must be finite in {array.dtype}; {place} is {array[where]}"
-        )
-    return array
+        raise ValueError(f"{name} must be finite in {cast.dtype}; {place} is {cast[where]}")
+    return cast

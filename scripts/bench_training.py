@@ -1,0 +1,356 @@
+"""Time of one training step beside scikit-learn's and PyTorch's, in one run.
+
+For each shape (features p, hidden units q, batch size s): `fit` with SGD, with Adam and
+with the textbook gradient; scikit-learn's MLPClassifier; PyTorch eager and compiled, with
+SGD. All train on the same rows, on all processors, in turn for several rounds, and the
+medians count. Compile time stands apart. Beside them, in the same process, the step's two
+matrix products run bare, and what a shuffled order costs. Last, 50 steps in float64 from
+the same weights on the same mini-batches: how far the three drift apart.
+
+PyTorch may live in an environment of its own, which a second process serves:
+
+    python3.11 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 numpy
+    python scripts/bench_training.py [--torch-python .venv-torch/bin/python] [--json FILE]
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from sklearn.neural_network import MLPClassifier
+
+from jaxmlp import backward, bce_with_logits, fit, forward_with_cache, init_params
+from jaxmlp.interfaces.timing import Stopwatch
+from jaxmlp.training.orders import Plan, draw_block, make_orders
+
+SHAPES = [(30, 64, 32), (28, 64, 128), (28, 300, 1024), (500, 512, 1024)]
+STEPS_AN_EPOCH = 20
+RATE = 0.01
+PEERS = ("scikit-learn", "torch eager", "torch compiled")
+WORKER = Path(__file__).with_name("torch_worker.py")
+KEY = jax.random.key(1)
+
+Contestants = dict[str, Callable[[], float]]
+"""Each runs once and returns microseconds a step."""
+
+
+class Torch:
+    """PyTorch in a process of its own, which answers one request a line."""
+
+    def __init__(self, python: Path, n_threads: int) -> None:
+        self._process = subprocess.Popen(
+            [python, WORKER, str(n_threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.version = self.ask()
+
+    def ask(self, **request):
+        """Sends a request, unless there is none, and returns the answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if request:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise SystemExit("the PyTorch process has ended; its message is above")
+        return json.loads(answer)
+
+
+def textbook(params, X, y, sample_weight):
+    logits, cache = forward_with_cache(params, X)
+    loss = bce_with_logits(logits, y).mean()
+    return loss, backward(params, cache, y, sample_weight)
+
+
+def ours(X, y, shape, n_epochs: int, optimizer, gradient_fn=None) -> Callable[[], float]:
+    p, q, batch_size = shape
+    params = init_params(jax.random.key(0), (p, q, 1))
+
+    def run() -> float:
+        began = time.perf_counter()
+        result = fit(
+            KEY,
+            params,
+            X,
+            y,
+            optimizer=optimizer,
+            n_epochs=n_epochs,
+            batch_size=batch_size,
+            gradient_fn=gradient_fn,
+        )
+        jax.block_until_ready(result.params)
+        return (time.perf_counter() - began) / (n_epochs * STEPS_AN_EPOCH) * 1e6
+
+    return run
+
+
+def scikit_learn(X, y, shape, n_epochs: int) -> Callable[[], float]:
+    _, q, batch_size = shape
+    model = MLPClassifier(
+        (q,),
+        solver="sgd",
+        momentum=0.0,
+        alpha=0.0,
+        learning_rate_init=RATE,
+        batch_size=batch_size,
+        max_iter=n_epochs,
+        tol=0.0,
+        n_iter_no_change=n_epochs,
+    )
+
+    def run() -> float:
+        began = time.perf_counter()
+        model.fit(X, y)
+        return (time.perf_counter() - began) / (n_epochs * STEPS_AN_EPOCH) * 1e6
+
+    return run
+
+
+def bare_products(shape, n_steps: int) -> Callable[[], float]:
+    """The two products of a step, X W and X^T D, and nothing else."""
+    p, q, batch_size = shape
+    rng = np.random.default_rng(0)
+    # With orthonormal columns X^T (X W) is W again, so that no number over- or underflows.
+    X, _ = np.linalg.qr(rng.normal(size=(batch_size, p + 1)))
+    X = jnp.asarray(X, jnp.float32)
+    W = jnp.asarray(rng.normal(size=(p + 1, q)), jnp.float32)
+
+    @jax.jit
+    def loop(X, W):
+        return jax.lax.fori_loop(0, n_steps, lambda _, W: X.T @ (X @ W), W)
+
+    jax.block_until_ready(loop(X, W))
+
+    def run() -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(loop(X, W))
+        return (time.perf_counter() - began) / n_steps * 1e6
+
+    return run
+
+
+def measure(shape, n_rounds: int, torch: Torch | None, folder: Path) -> dict:
+    p, q, batch_size = shape
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(STEPS_AN_EPOCH * batch_size, p)).astype(np.float32)
+    y = rng.integers(0, 2, len(X))
+    # About 40 GFLOP a measurement; what `fit` does once then weighs little.
+    n_epochs = int(4e10 / (4 * p * q * batch_size * STEPS_AN_EPOCH))
+    n_epochs = min(max(20, n_epochs), 2_000)
+    sgd = optax.sgd(RATE)
+    contestants: Contestants = {
+        "ours": ours(X, y, shape, n_epochs, sgd),
+        "ours adam": ours(X, y, shape, n_epochs, optax.adam(RATE)),
+        "ours textbook": ours(X, y, shape, n_epochs, sgd, textbook),
+        "bare products": bare_products(shape, n_epochs * STEPS_AN_EPOCH),
+        "scikit-learn": scikit_learn(X, y, shape, max(2, n_epochs // 10)),
+    }
+    compile_seconds = {}
+    for name in ("ours", "ours adam", "ours textbook"):
+        with Stopwatch() as first:
+            contestants[name]()
+        compile_seconds[name] = first.compile
+    if torch is not None:
+        np.savez(folder / "data.npz", X=X, y=y)
+        for form in ("eager", "compiled"):
+            request = {
+                "do": "measure",
+                "form": form,
+                "data": str(folder / "data.npz"),
+                "q": q,
+                "batch_size": batch_size,
+                "rate": RATE,
+                "n_epochs": max(2, n_epochs // 10),
+            }
+            contestants[f"torch {form}"] = lambda r=request, t=torch: t.ask(**r)["us"]
+            compile_seconds[f"torch {form}"] = torch.ask(**request)["first_seconds"]
+
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(n_rounds):
+        for name, run in contestants.items():
+            times[name].append(run())
+    medians = {name: statistics.median(t) for name, t in times.items()}
+    best_peer = min(medians[name] for name in PEERS if name in medians)
+    bare = medians["bare products"]
+    return {
+        "shape": shape,
+        "microseconds": medians,
+        "rounds": times,
+        "compile_seconds": compile_seconds,
+        "best_peer_over_ours": best_peer / medians["ours"],
+        "best_peer_over_bare_products": best_peer / bare,
+        "bare_products_share": bare / medians["ours"],
+        "bare_products_gflops": 4e-3 * (p + 1) * q * batch_size / bare,
+        "adam_over_sgd": medians["ours adam"] / medians["ours"],
+    }
+
+
+def measure_shuffling(n_samples: int) -> dict:
+    """Microseconds to draw one epoch's order, in a compiled program and on the host."""
+    n_epochs = max(2, 200_000 // n_samples)
+
+    @jax.jit
+    def sort(key):
+        def one(k, total):
+            order = jax.random.permutation(jax.random.fold_in(key, k), n_samples)
+            return total + order
+
+        return jax.lax.fori_loop(0, n_epochs, one, jnp.zeros(n_samples, jnp.int32))
+
+    with Stopwatch() as watch:
+        jax.block_until_ready(sort(KEY))
+    plan = Plan(n_samples, 1, n_epochs, drop_last=False)
+
+    def draw(seed):
+        for block in range(-(-n_epochs // plan.block)):
+            draw_block((seed,), plan, block)
+
+    times = {}
+    for name, run in {"compiled": lambda i: sort(KEY), "host": draw}.items():
+        rounds = []
+        for i in range(5):
+            began = time.perf_counter()
+            jax.block_until_ready(run(i))
+            rounds.append((time.perf_counter() - began) / n_epochs * 1e6)
+        times[name] = statistics.median(rounds)
+    return {"n_samples": n_samples, "compile_seconds": watch.compile, **times}
+
+
+def compare_parameters(torch: Torch | None, folder: Path) -> dict:
+    """Largest difference of any weight after 50 steps in float64, for each optimiser."""
+    rng = np.random.default_rng(0)
+    n, p, q, batch_size, n_epochs = 320, 10, 16, 32, 5
+    X, y = rng.normal(size=(n, p)), rng.integers(0, 2, n)
+    plan = Plan(n, batch_size, n_epochs, drop_last=False)
+    orders = np.asarray(make_orders(jax.random.key_data(KEY), plan, None)(0))
+    params = init_params(jax.random.key(0), (p, q, 1), dtype=np.float64)
+    tiny = 1e-20  # the three add Adam's epsilon in different places
+    differences = {}
+    for name, optimizer in {
+        "sgd": optax.sgd(0.1),
+        "momentum": optax.sgd(0.1, momentum=0.9),
+        "adam": optax.adam(0.01, eps=tiny),
+    }.items():
+        fitted = fit(
+            KEY, params, X, y, optimizer=optimizer, n_epochs=n_epochs, batch_size=batch_size
+        ).params
+        arrays = [np.asarray(a) for layer in fitted for a in layer]
+        theirs = {"scikit-learn": follow_scikit_learn(params, X, y, orders, plan, name)}
+        if torch is not None:
+            start = {f"a{i}": a for i, a in enumerate(jax.tree.leaves(params))}
+            np.savez(folder / "parity.npz", X=X, y=y, orders=orders, **start)
+            request = {
+                "do": "follow",
+                "optimizer": name,
+                "data": str(folder / "parity.npz"),
+            }
+            answer = torch.ask(**request, batch_size=batch_size, eps=tiny)
+            theirs["torch"] = [np.asarray(a) for a in answer["arrays"]]
+        differences[name] = {
+            peer: max(
+                float(np.abs(a - b).max()) for a, b in zip(arrays, other, strict=True)
+            )
+            for peer, other in theirs.items()
+        }
+    return differences
+
+
+def follow_scikit_learn(params, X, y, orders, plan: Plan, name: str) -> list[np.ndarray]:
+    """MLPClassifier from the same weights, fed the same mini-batches one by one."""
+    options = {
+        "sgd": {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 0.1},
+        "momentum": {
+            "solver": "sgd",
+            "nesterovs_momentum": False,
+            "learning_rate_init": 0.1,
+        },
+        "adam": {"solver": "adam", "learning_rate_init": 0.01, "epsilon": 1e-20},
+    }[name]
+    q = params[0].b.shape[0]
+    model = MLPClassifier((q,), alpha=0.0, batch_size=plan.batch_size, **options)
+    model.partial_fit(X[: plan.batch_size], y[: plan.batch_size], classes=[0, 1])
+    model.coefs_ = [np.array(layer.w) for layer in params]
+    model.intercepts_ = [np.array(layer.b) for layer in params]
+    del model._optimizer  # made anew, for these arrays, by the next call
+    for rows in orders.reshape(-1, plan.batch_size):
+        model.partial_fit(X[rows], y[rows])
+    pairs = zip(model.coefs_, model.intercepts_, strict=True)
+    return [array for pair in pairs for array in pair]
+
+
+def show(row: dict) -> None:
+    times = row["microseconds"]
+    print(f"{row['shape']}")
+    for name, us in times.items():
+        seconds = row["compile_seconds"].get(name)
+        compiled = "" if seconds is None else f"   first run {seconds:5.1f} s to compile"
+        print(f"  {name:15} {us:9.1f} µs   {us / times['ours']:6.2f} of ours{compiled}")
+    print(
+        f"  best peer / ours {row['best_peer_over_ours']:.2f}; "
+        f"best peer / bare products {row['best_peer_over_bare_products']:.2f}; "
+        f"bare products {row['bare_products_share']:.2f} of our step "
+        f"({row['bare_products_gflops']:.0f} GFLOP/s); "
+        f"Adam {row['adam_over_sgd']:.2f} of SGD",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--torch-python", type=Path, help="Python that has PyTorch")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # scikit-learn's note that it has not converged
+    n_threads = len(os.sched_getaffinity(0))
+    torch = Torch(options.torch_python, n_threads) if options.torch_python else None
+    versions = {name: version(name) for name in ("jax", "jaxlib", "numpy", "scikit-learn")}
+    versions["python"] = platform.python_version()
+    versions["torch"] = torch and torch.version
+    print(f"{versions}, {n_threads} threads, {jax.devices()[0].device_kind}")
+    print(f"medians of {options.rounds} rounds, µs a step", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for shape in SHAPES:
+            rows.append(measure(shape, options.rounds, torch, Path(folder)))
+            show(rows[-1])
+        shuffling = [measure_shuffling(n) for n in (1_000, 10_000, 100_000)]
+        for row in shuffling:
+            print(
+                f"order of {row['n_samples']} rows: sorted in a compiled program "
+                f"{row['compiled']:.0f} µs, and {row['compile_seconds']:.2f} s to compile; "
+                f"on the host {row['host']:.0f} µs"
+            )
+        with jax.enable_x64(True):
+            parity = compare_parameters(torch, Path(folder))
+        print(f"float64, largest difference of a weight after 50 steps: {parity}")
+    if options.json:
+        report = {
+            "date": time.strftime("%Y-%m-%d"),
+            "versions": versions,
+            "threads": n_threads,
+            "training": rows,
+            "shuffling": shuffling,
+            "parity": parity,
+        }
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
