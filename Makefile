@@ -31,7 +31,10 @@ pytest: .venv/dev
 
 ## bench: measure speed; see docs/benchmarks.md
 bench: .venv/dev
-	$(BIN)/python scripts/bench_step.py
+	$(BIN)/python scripts/bench_training.py \
+	  $(if $(wildcard .venv-torch),--torch-python .venv-torch/bin/python)
+	$(BIN)/python scripts/bench_search.py
+	$(BIN)/python scripts/bench_cold.py
 
 ## docs: build the pages into docs/_build; a warning is an error
 docs: .venv/dev

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="+", type=Path)
     parser.add_argument("--target", default="target")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ensemble", type=int, default=1)
     parser.add_argument("--most-rows", type=int, default=50_000)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
@@ -39,7 +40,7 @@ def main() -> None:
         table = read_table(path)
         if table.num_rows > options.most_rows:
             continue
-        rows.append(compare(path.stem, table, options.target, options.seed))
+        rows.append(compare(path.stem, table, options))
         print(
             "{table:18} ours {ours:.4f}  logistic {logistic:.4f}  "
             "on our inputs {same_inputs:.4f}  {difference:+.4f}  "
@@ -51,8 +52,9 @@ def main() -> None:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def compare(name: str, table: pa.Table, target: str, seed: int) -> dict:
-    recipe = Recipe(target=target, seed=seed)
+def compare(name: str, table: pa.Table, options: argparse.Namespace) -> dict:
+    target, seed = options.target, options.seed
+    recipe = Recipe(target=target, seed=seed, ensemble=options.ensemble)
     outcome = train_on_table(table, recipe, callback=None, callback_every=1)
     split_key, _ = jax.random.split(jax.random.key(seed))
     data = prepare(split_key, table, recipe)

@@ -34,7 +34,8 @@ from sklearn.neural_network import MLPClassifier
 
 from jaxmlp import backward, bce_with_logits, fit, forward_with_cache, init_params
 from jaxmlp.interfaces.timing import Stopwatch
-from jaxmlp.training.orders import Plan, draw_block, make_orders
+from jaxmlp.training import epoch_order
+from jaxmlp.training.orders import Plan, draw_block
 
 SHAPES = [(30, 64, 32), (28, 64, 128), (28, 300, 1024), (500, 512, 1024)]
 STEPS_AN_EPOCH = 20
@@ -237,8 +238,8 @@ def compare_parameters(torch: Torch | None, folder: Path) -> dict:
     rng = np.random.default_rng(0)
     n, p, q, batch_size, n_epochs = 320, 10, 16, 32, 5
     X, y = rng.normal(size=(n, p)), rng.integers(0, 2, n)
-    plan = Plan(n, batch_size, n_epochs, drop_last=False)
-    orders = np.asarray(make_orders(jax.random.key_data(KEY), plan, None)(0))
+    orders = np.stack([epoch_order(KEY, k, n) for k in range(n_epochs)])
+    batches = orders.reshape(-1, batch_size)
     params = init_params(jax.random.key(0), (p, q, 1), dtype=np.float64)
     tiny = 1e-20  # the three add Adam's epsilon in different places
     differences = {}
@@ -251,16 +252,16 @@ def compare_parameters(torch: Torch | None, folder: Path) -> dict:
             KEY, params, X, y, optimizer=optimizer, n_epochs=n_epochs, batch_size=batch_size
         ).params
         arrays = [np.asarray(a) for layer in fitted for a in layer]
-        theirs = {"scikit-learn": follow_scikit_learn(params, X, y, orders, plan, name)}
+        theirs = {"scikit-learn": follow_scikit_learn(params, X, y, batches, name)}
         if torch is not None:
             start = {f"a{i}": a for i, a in enumerate(jax.tree.leaves(params))}
-            np.savez(folder / "parity.npz", X=X, y=y, orders=orders, **start)
+            np.savez(folder / "parity.npz", X=X, y=y, batches=batches, **start)
             request = {
                 "do": "follow",
                 "optimizer": name,
                 "data": str(folder / "parity.npz"),
             }
-            answer = torch.ask(**request, batch_size=batch_size, eps=tiny)
+            answer = torch.ask(**request, eps=tiny)
             theirs["torch"] = [np.asarray(a) for a in answer["arrays"]]
         differences[name] = {
             peer: max(
@@ -271,7 +272,7 @@ def compare_parameters(torch: Torch | None, folder: Path) -> dict:
     return differences
 
 
-def follow_scikit_learn(params, X, y, orders, plan: Plan, name: str) -> list[np.ndarray]:
+def follow_scikit_learn(params, X, y, batches, name: str) -> list[np.ndarray]:
     """MLPClassifier from the same weights, fed the same mini-batches one by one."""
     options = {
         "sgd": {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 0.1},
@@ -283,12 +284,12 @@ def follow_scikit_learn(params, X, y, orders, plan: Plan, name: str) -> list[np.
         "adam": {"solver": "adam", "learning_rate_init": 0.01, "epsilon": 1e-20},
     }[name]
     q = params[0].b.shape[0]
-    model = MLPClassifier((q,), alpha=0.0, batch_size=plan.batch_size, **options)
-    model.partial_fit(X[: plan.batch_size], y[: plan.batch_size], classes=[0, 1])
+    model = MLPClassifier((q,), alpha=0.0, batch_size=len(batches[0]), **options)
+    model.partial_fit(X[batches[0]], y[batches[0]], classes=[0, 1])
     model.coefs_ = [np.array(layer.w) for layer in params]
     model.intercepts_ = [np.array(layer.b) for layer in params]
     del model._optimizer  # made anew, for these arrays, by the next call
-    for rows in orders.reshape(-1, plan.batch_size):
+    for rows in batches:
         model.partial_fit(X[rows], y[rows])
     pairs = zip(model.coefs_, model.intercepts_, strict=True)
     return [array for pair in pairs for array in pair]

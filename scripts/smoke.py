@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmlp import bce_with_logits, fit, forward, init_params, loss_and_grads
+from jaxmlp import (
+    bce_with_logits,
+    ensemble_proba,
+    fit,
+    forward,
+    init_params,
+    loss_and_grads,
+    search,
+)
 
 
 def gradient_error(key: jax.Array, layer_sizes: tuple[int, ...], n: int) -> float:
@@ -49,6 +57,26 @@ def main() -> None:
     loss = result.history["train_loss"][-1]
     if not loss < 0.1:
         raise SystemExit(f"training loss is {loss} after 50 epochs")
+    with jax.enable_x64(True):
+        X = jnp.asarray(X, jnp.float64)
+        found = search(
+            jax.random.key(2),
+            X[:700],
+            y[:700],
+            X[700:],
+            y[700:],
+            learning_rates=[0.1, 0.3],
+            hidden_sizes=[0, 16],
+            l2=[0, 1e-4],
+            n_seeds=2,
+            n_best=4,
+            n_epochs=50,
+            batch_size=16,
+        )
+        is_positive = ensemble_proba(found.ensemble, X[700:]) > 0.5
+        accuracy = float((is_positive == y[700:]).mean())
+    if not accuracy > 0.95:
+        raise SystemExit(f"the ensemble of a search has an accuracy of {accuracy}")
     print(f"gradients within 1e-12 of jax.grad; xor learned to a loss of {loss:.3f}")
 
 

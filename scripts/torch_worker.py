@@ -59,7 +59,7 @@ def measure(form, data, q, batch_size, rate, n_epochs, **_):
     return {"us": 1e6 * seconds / n_steps, "first_seconds": first_seconds}
 
 
-def follow(optimizer, data, batch_size, eps, **_):
+def follow(optimizer, data, eps, **_):
     """Trains in float64 from given weights on given mini-batches; returns the weights."""
     arrays = np.load(data)
     X = torch.from_numpy(arrays["X"])
@@ -77,7 +77,7 @@ def follow(optimizer, data, batch_size, eps, **_):
         "adam": lambda: torch.optim.Adam(parameters, lr=0.01, eps=eps),
     }[optimizer]()
     step = make_step(model, chosen)
-    for rows in arrays["orders"].reshape(-1, batch_size):
+    for rows in arrays["batches"]:
         step(X[rows], y[rows])
     layers = ((model[0].weight.T, model[0].bias), (model[2].weight.T, model[2].bias))
     return {"arrays": [a.detach().numpy().tolist() for layer in layers for a in layer]}

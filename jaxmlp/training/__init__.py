@@ -1,6 +1,7 @@
 """Training: one network with `fit`, many with `search`."""
 
 from jaxmlp.training.fit import FitProgress, FitResult, fit
+from jaxmlp.training.orders import epoch_order
 from jaxmlp.training.search import (
     Configuration,
     Network,
@@ -17,6 +18,7 @@ __all__ = [
     "Network",
     "SearchProgress",
     "SearchResult",
+    "epoch_order",
     "fit",
     "search",
     "stack_params",

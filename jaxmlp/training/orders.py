@@ -84,6 +84,32 @@ def draw_block(seed: tuple[int, ...], plan: Plan, block: int) -> NDArray[np.int3
     return orders
 
 
+def epoch_order(key: jax.Array, epoch: int, n_samples: int) -> NDArray[np.int32]:
+    """Draws the order in which `fit` visits the examples in an epoch.
+
+    To repeat by hand what `fit` does: its mini-batches are this order, cut. (If one step
+    takes all examples, it leaves them in their own order.)
+
+    Args:
+      key: The key that `fit` is given.
+      epoch: Number of the epoch, from 0.
+      n_samples: Number of training examples.
+
+    Returns:
+      Row numbers, `(n_samples,)`.
+
+    Example:
+      >>> import jax
+      >>> sorted(epoch_order(jax.random.key(0), 2, 4).tolist())
+      [0, 1, 2, 3]
+    """
+    if n_samples == 1:
+        return np.zeros((1,), np.int32)
+    plan = Plan(n_samples, 1, epoch + 1, drop_last=False)
+    seed = _seed(jax.random.key_data(key))
+    return draw_block(seed, plan, epoch // plan.block)[epoch % plan.block]
+
+
 def make_orders(key_data: ArrayLike, plan: Plan, device: jax.Device | None) -> Orders:
     """Makes the function that draws orders and keeps those that are likely used again.
 
@@ -93,7 +119,7 @@ def make_orders(key_data: ArrayLike, plan: Plan, device: jax.Device | None) -> O
       plan: How epochs are cut.
       device: Where the orders are wanted; None is JAX's default.
     """
-    seed = tuple(np.ravel(key_data).tolist())
+    seed = _seed(key_data)
     block_bytes = 4 * plan.block * max(1, plan.n_batches * plan.batch_size)
 
     @functools.lru_cache(maxsize=max(2, _CACHE_BYTES // block_bytes))
@@ -101,3 +127,7 @@ def make_orders(key_data: ArrayLike, plan: Plan, device: jax.Device | None) -> O
         return jax.device_put(draw_block(seed, plan, block), device)
 
     return lambda epoch: of_block(0 if plan.is_full_batch else epoch // plan.block)
+
+
+def _seed(key_data: ArrayLike) -> tuple[int, ...]:
+    return tuple(np.ravel(key_data).tolist())

@@ -7,7 +7,7 @@ import pytest
 
 import jaxmlp.lecture as lecture
 from jaxmlp import bce_with_logits, fit, forward, loss_and_grads
-from jaxmlp.training.orders import Plan, make_orders
+from jaxmlp.training import epoch_order
 from tests.helpers import DEPTHS, make_data, make_params, mean_loss, relative_error
 
 KEY = jax.random.key(3)
@@ -36,12 +36,10 @@ def python_loop(
     opt_state = optimizer.init(params)
     n = len(y)
     train_loss = []
-    plan = Plan(n, min(batch_size, n), n_epochs, drop_last=False)
-    orders = make_orders(jax.random.key_data(KEY), plan, None)
     for epoch in range(n_epochs):
         order = np.arange(n)
         if batch_size < n:
-            order = np.asarray(orders(epoch)[epoch % plan.block])[:n]
+            order = epoch_order(KEY, epoch, n)
         total, total_weight = 0.0, 0.0
         for rows in lecture.minibatches(order, batch_size):
             w = np.ones(len(rows)) if weight is None else weight[rows]

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmlp.training.orders import Plan, draw_block, make_orders
+from jaxmlp.training.orders import Plan, draw_block, epoch_order, make_orders
 
 SEED = (3, 5)
 
@@ -24,6 +24,19 @@ def test_every_epoch_visits_every_example_once_in_a_new_order(n, batch_size):
         assert not order[n:].any()
     assert not np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[1], seen[2])
+
+
+def test_epoch_order_is_the_one_of_the_blocks():
+    key = jax.random.key(4)
+    for n in (1, 5, 100_000):
+        plan = plan_of(n, max(1, n // 3), n_epochs=6)
+        if plan.is_full_batch:
+            assert epoch_order(key, 3, n).tolist() == [0]
+            continue
+        orders = make_orders(jax.random.key_data(key), plan, None)
+        for k in range(6):
+            expected = orders(k)[k % plan.block, :n]
+            np.testing.assert_array_equal(epoch_order(key, k, n), expected)
 
 
 def test_drop_last_leaves_out_another_rest_each_epoch():

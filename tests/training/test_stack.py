@@ -2,11 +2,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxmlp import (
     ensemble_logits,
     ensemble_proba,
+    fit,
     forward,
     loss_and_grads,
     predict_proba,
@@ -86,3 +88,39 @@ def test_ensemble_of_one_is_the_network():
 def test_networks_must_fit_together(networks):
     with pytest.raises(ValueError, match="at least one, all of the same input width"):
         stack_params(networks)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.sgd(0.1),
+        optax.sgd(0.1, momentum=0.9),
+        optax.adam(0.01),
+        optax.adamw(0.01),
+        optax.rmsprop(0.01),
+    ],
+)
+@jax.numpy_dtype_promotion("standard")  # optax mixes types itself
+def test_padding_stays_zero_and_changes_no_training(dtype, optimizer):
+    X, y, _ = make_data(64, dtype=dtype)
+    params = make_params((5, 3, 2, 1), dtype)
+    wide = first(stack_params([params, make_params((5, 7, 6, 1), dtype)]))
+    settings = {"optimizer": optimizer, "n_epochs": 5, "batch_size": 8, "l2": 0.01}
+    narrow_fit = fit(jax.random.key(0), params, X, y, **settings)
+    wide_fit = fit(jax.random.key(0), wide, X, y, **settings)
+    cut = cut_params(wide_fit.params, (3, 2))
+    # To rounding, which 40 steps add up: sums over more units are grouped otherwise.
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    assert relative_error(cut, narrow_fit.params) <= tolerance
+    padded_again = first(stack_params([cut, make_params((5, 7, 6, 1), dtype)]))
+    chex.assert_trees_all_equal(padded_again, wide_fit.params)
+
+
+def test_padded_float32_network_computes_the_same_to_1e_7():
+    X, _, _ = make_data(1_000)
+    params = make_params((5, 30, 1))
+    wide = first(stack_params([params, make_params((5, 64, 1))]))
+    expected = np.asarray(forward(params, X))
+    # Only the last sum, over units that now include zeros, is grouped otherwise.
+    error = np.abs(np.asarray(forward(wide, X)) - expected).max()
+    assert error <= 4 * np.finfo(np.float32).eps * np.abs(expected).max()
