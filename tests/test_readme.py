@@ -8,20 +8,30 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("index", range(len(BLOCKS)))
-def test_python_blocks_run(index, capsys):
+def printed(block, capsys):
     with jax.numpy_dtype_promotion("standard"):  # as readers have it
-        exec(compile(BLOCKS[index], f"README block {index}", "exec"), {})
-    values = [float(number) for number in capsys.readouterr().out.split()]
-    if index == 0:
-        assert values[0] > 0.9
-    else:
-        assert values[0] == pytest.approx(values[1], rel=1e-4)
-        assert values[0] < 0.05
+        exec(compile(block, "README", "exec"), {})
+    return capsys.readouterr().out.split("\n")[:-1]
 
 
-def test_there_are_blocks():
-    assert len(BLOCKS) == 2
+def test_fit_block(capsys):
+    assert float(printed(BLOCKS[0], capsys)[0]) > 0.9
+
+
+def test_search_block(capsys):
+    configuration, accuracy = printed(BLOCKS[1], capsys)
+    assert configuration.startswith("Configuration(learning_rate=0.")
+    assert float(accuracy) > 0.95
+
+
+def test_step_block(capsys):
+    loss, lecture_s_loss = map(float, printed(BLOCKS[2], capsys)[0].split())
+    assert loss == pytest.approx(lecture_s_loss, rel=1e-4)
+    assert loss < 0.05
+
+
+def test_every_block_is_tested():
+    assert len(BLOCKS) == 3
 
 
 def test_links_lead_somewhere():
