@@ -28,7 +28,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from jaxmlp import fit, init_params, search, train_val_test_split
-from jaxmlp.training.search import SearchResult
+from jaxmlp.training import SearchResult
 
 RATES = tuple(float(f"{rate:.2g}") for rate in np.geomspace(0.003, 0.3, 8))
 WIDTHS = (8, 16, 32, 64)

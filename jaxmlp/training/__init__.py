@@ -2,13 +2,13 @@
 
 from jaxmlp.training.fit import FitProgress, FitResult, fit
 from jaxmlp.training.orders import epoch_order
-from jaxmlp.training.search import (
+from jaxmlp.training.ranking import (
     Configuration,
     Network,
     SearchProgress,
     SearchResult,
-    search,
 )
+from jaxmlp.training.search import search
 from jaxmlp.training.stack import stack_params
 
 __all__ = [

@@ -6,7 +6,7 @@ run into chunks changes no bit of it.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,130 +15,16 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxmlp.core import Params, bce_with_logits, forward
-from jaxmlp.training.objective import GradientFn, Objective, penalized
+from jaxmlp.training.objective import Objective, penalized
 from jaxmlp.training.orders import Orders, Plan
-
-MetricFn = Callable[[jax.Array, jax.Array], jax.Array]
-"""`(logits (n,), y (n,)) -> scalar`."""
-
-OptimizerFactory = Callable[..., optax.GradientTransformation]
-"""`learning_rate -> optimiser`, such as `optax.sgd` or `optax.adam`."""
-
-History = dict[str, np.ndarray]
-"""Curves by epoch: `"train_loss"` and, with a validation part, `"val_loss"` in nats, and
-the metrics asked for as `"val_" + name`."""
-
-
-class Data(NamedTuple):
-    """Training part, and validation part if there is one.
-
-    Attributes:
-      X: Features, `(n, p)`, or `(n, p + 1)` with a last column of ones for the
-        library's own gradient; in the type to multiply in.
-      y: Labels in {0, 1}, `(n,)`, in the parameters' type.
-      sample_weight: `(n,)` or None.
-      X_val: `(n_val, p)` or None.
-      y_val: `(n_val,)` or None.
-    """
-
-    X: jax.Array
-    y: jax.Array
-    sample_weight: jax.Array | None
-    X_val: jax.Array | None
-    y_val: jax.Array | None
-
-
-class Settings(NamedTuple):
-    """What the compiled program is specialised to.
-
-    Attributes:
-      optimizer: An optimiser, or what makes one from `Hyper.learning_rate`.
-      gradient_fn: Loss and gradient of a mini-batch.
-      plan: How epochs are cut into mini-batches.
-      patience: Epochs without a better validation loss after which a run stops, or None.
-      metrics: Names and functions of what is measured on the validation part.
-      penalize_bias: Whether the L2 penalty is on the biases too.
-    """
-
-    optimizer: optax.GradientTransformation | OptimizerFactory
-    gradient_fn: GradientFn
-    plan: Plan
-    patience: int | None
-    metrics: tuple[tuple[str, MetricFn], ...]
-    penalize_bias: bool
-
-
-class Hyper(NamedTuple):
-    """Numbers that one compiled program takes many values of.
-
-    Attributes:
-      learning_rate: Step size for an optimiser factory, `()`, or None.
-      l2: Strength of the L2 penalty, `()`, or None for no penalty.
-    """
-
-    learning_rate: jax.Array | None
-    l2: jax.Array | None
-
-
-class BestEpoch(NamedTuple):
-    """Epoch with the lowest validation loss so far.
-
-    Attributes:
-      params: Parameters at its end.
-      epoch: Its number, counted from 1; 0 as long as no epoch had a finite loss.
-      val_loss: Its validation loss in nats, `()`.
-    """
-
-    params: Params
-    epoch: jax.Array
-    val_loss: jax.Array
-
-
-class RunState(NamedTuple):
-    """Everything that a run carries from epoch to epoch.
-
-    Attributes:
-      params: Parameters after the last epoch.
-      opt_state: State of the optimiser.
-      history: Curves, each `(n_epochs,)`; NaN where not yet run. `"train_loss"` is the
-        mean loss of the epoch's steps, each taken before its update and without penalty.
-      best: None without a validation part.
-    """
-
-    params: Params
-    opt_state: optax.OptState
-    history: dict[str, jax.Array]
-    best: BestEpoch | None
-
-
-def make_optimizer(settings: Settings, hyper: Hyper) -> optax.GradientTransformation:
-    """The optimiser itself, made from the step size where settings hold a factory."""
-    if isinstance(settings.optimizer, optax.GradientTransformation):
-        return settings.optimizer
-    return settings.optimizer(hyper.learning_rate)
-
-
-def start_run(
-    params: Params,
-    opt_state: optax.OptState,
-    settings: Settings,
-    *,
-    has_validation: bool,
-) -> RunState:
-    """State before the first epoch; its arrays are new ones."""
-    params, opt_state = jax.tree.map(jnp.copy, (params, opt_state))
-    dtype = params[0].w.dtype
-    names = ["train_loss"]
-    best = None
-    if has_validation:
-        names += ["val_loss", *(f"val_{name}" for name, _ in settings.metrics)]
-        best = BestEpoch(
-            jax.tree.map(jnp.copy, params),
-            jnp.zeros((), jnp.int32),
-            jnp.full((), jnp.inf, dtype),
-        )
-    history = {name: jnp.full((settings.plan.n_epochs,), jnp.nan, dtype) for name in names}
-    return RunState(params, opt_state, history, best)
+from jaxmlp.training.state import (
+    BestEpoch,
+    Data,
+    Hyper,
+    RunState,
+    Settings,
+    make_optimizer,
+)
 
 
 def is_active(state: RunState, epoch: jax.Array, patience: int | None) -> jax.Array:
@@ -373,11 +259,3 @@ def run_in_chunks(
             yield state, n_done
         if has_ended:
             return
-
-
-def history_of(state: RunState, n_done: int) -> History:
-    """Copies the curves of the first `n_done` epochs to the host."""
-    return {
-        name: np.asarray(curve)[..., :n_done].copy()
-        for name, curve in state.history.items()
-    }

@@ -11,23 +11,21 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core import Params
-from jaxmlp.training.engine import (
+from jaxmlp.training.arrays import ClassWeight, check_data
+from jaxmlp.training.engine import run_in_chunks, run_one
+from jaxmlp.training.objective import GradientFn
+from jaxmlp.training.orders import make_orders
+from jaxmlp.training.state import (
     History,
     Hyper,
     MetricFn,
     RunState,
     Settings,
     history_of,
-    run_in_chunks,
-    run_one,
     start_run,
 )
-from jaxmlp.training.objective import GradientFn
-from jaxmlp.training.orders import make_orders
 from jaxmlp.training.validate import (
-    ClassWeight,
     check_count,
-    check_data,
     check_l2,
     check_opt_state,
     check_optimizer,

@@ -13,16 +13,8 @@ from numpy.typing import NDArray
 
 from jaxmlp.core import Layer, Params
 from jaxmlp.core.params import InitMethod, draw_weights, n_weights, shape_draws
-from jaxmlp.training.engine import (
-    Data,
-    Hyper,
-    RunState,
-    Settings,
-    make_optimizer,
-    run_many,
-    run_one,
-    start_run,
-)
+from jaxmlp.training.engine import run_many, run_one
+from jaxmlp.training.state import Data, Hyper, RunState, Settings, make_optimizer, start_run
 
 HiddenSizes = tuple[int, ...]
 """Widths of the hidden layers; `()` is logistic regression."""

@@ -12,15 +12,7 @@ import jax
 import numpy as np
 
 from jaxmlp.core import Params
-from jaxmlp.training.engine import (
-    BestEpoch,
-    Data,
-    History,
-    Hyper,
-    Settings,
-    history_of,
-    run_in_chunks,
-)
+from jaxmlp.training.engine import run_in_chunks
 from jaxmlp.training.grid import (
     Choice,
     Draws,
@@ -31,6 +23,7 @@ from jaxmlp.training.grid import (
 )
 from jaxmlp.training.orders import Orders
 from jaxmlp.training.stack import stack_on_host
+from jaxmlp.training.state import BestEpoch, Data, History, Hyper, Settings, history_of
 
 
 class Work(NamedTuple):

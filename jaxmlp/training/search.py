@@ -4,106 +4,22 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike, DTypeLike
-from numpy.typing import NDArray
 
-from jaxmlp.core import Params
 from jaxmlp.core.params import InitMethod
-from jaxmlp.training.engine import BestEpoch, History, OptimizerFactory, Settings
+from jaxmlp.training.arrays import ClassWeight, check_data
 from jaxmlp.training.grid import Choice, HiddenSizes, draw_starts
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import make_orders
-from jaxmlp.training.pool import Report, Work, plan_groups, run_groups
-from jaxmlp.training.stack import cut_params, stack_params
-from jaxmlp.training.validate import (
-    ClassWeight,
-    check_count,
-    check_data,
-    check_l2,
-    find_device,
-    make_settings,
-)
-
-
-class Configuration(NamedTuple):
-    """One row of the search's table.
-
-    Attributes:
-      learning_rate: Step size η.
-      hidden_sizes: Widths of the hidden layers.
-      l2: Strength of the L2 penalty.
-      seed: Number of the starting weights, from 0.
-      epoch: Epoch with the lowest validation loss, counted from 1; 0 if none was finite.
-      train_loss: Training loss of that epoch in nats; NaN if there is none.
-      val_loss: Validation loss at its end in nats; infinite if there is none.
-    """
-
-    learning_rate: float
-    hidden_sizes: HiddenSizes
-    l2: float
-    seed: int
-    epoch: int
-    train_loss: float
-    val_loss: float
-
-
-class Network(NamedTuple):
-    """A trained network of a search.
-
-    Attributes:
-      configuration: Its row of the table.
-      params: Parameters at the end of the row's epoch.
-      history: Loss curves of the whole run, as in `FitResult`.
-    """
-
-    configuration: Configuration
-    params: Params
-    history: History
-
-
-class SearchResult(NamedTuple):
-    """Outcome of `search`.
-
-    Attributes:
-      table: One row for each network: hidden sizes, within them learning rates, penalties
-        and seeds, in the order given.
-      networks: The `n_best` networks with the lowest validation losses, best first; equal
-        ones in the table's order.
-    """
-
-    table: list[Configuration]
-    networks: list[Network]
-
-    @property
-    def best(self) -> Network:
-        """The network with the lowest validation loss."""
-        return self.networks[0]
-
-    @property
-    def ensemble(self) -> Params:
-        """All `networks`, stacked for `ensemble_proba`; see `stack_params`."""
-        return stack_params([network.params for network in self.networks])
-
-
-class SearchProgress(NamedTuple):
-    """What a callback of `search` gets.
-
-    Attributes:
-      n_done: Epochs done, of all networks together; one that has stopped early counts
-        with all its epochs.
-      n_epochs: Epochs asked for, of all networks together.
-      table: Rows of the networks that have ended, in the order of the final table.
-    """
-
-    n_done: int
-    n_epochs: int
-    table: list[Configuration]
+from jaxmlp.training.pool import Work, plan_groups, run_groups
+from jaxmlp.training.ranking import Ranking, SearchProgress, SearchResult
+from jaxmlp.training.state import OptimizerFactory
+from jaxmlp.training.validate import check_count, check_l2, find_device, make_settings
 
 
 def search(
@@ -258,85 +174,12 @@ def search(
         work, choices, n_parallel, check_count("memory_limit", memory_limit)
     )
     stop = threading.Event()
-    ranking = _Ranking(choices, n_best, settings)
+    ranking = Ranking(choices, n_best, settings)
     for report in run_groups(work, choices, groups, n_threads, stop):
         ranking.add(report)
         if callback is not None and callback(ranking.progress()):
             stop.set()
     return ranking.result()
-
-
-class _Ranking:
-    """Collects the outcomes of chunks, whatever the order they come in."""
-
-    def __init__(self, choices: list[Choice], n_best: int, settings: Settings) -> None:
-        self._choices = choices
-        self._n_best = n_best
-        self._settings = settings
-        self._n_done = [0] * len(choices)
-        self._rows: dict[int, Configuration] = {}
-        # (validation loss, position in the table, padded parameters, history)
-        self._kept: list[tuple[float, int, Params, History]] = []
-
-    def add(self, report: Report) -> None:
-        """Takes in how far a chunk has come, and its outcome if it has ended."""
-        for position, index in enumerate(report.networks):
-            self._n_done[index] = report.n_done
-            if report.outcome is not None:
-                self._n_done[index] = self._settings.plan.n_epochs
-                best, history = jax.tree.map(lambda a, p=position: a[p], report.outcome)
-                self._rows[index] = row = _row(self._choices[index], best, history)
-                self._kept.append((row.val_loss, index, best.params, history))
-        self._kept = sorted(self._kept, key=lambda kept: kept[:2])[: self._n_best]
-
-    def progress(self) -> SearchProgress:
-        """How far the search has come."""
-        return SearchProgress(
-            n_done=sum(self._n_done),
-            n_epochs=len(self._choices) * self._settings.plan.n_epochs,
-            table=[self._rows[index] for index in sorted(self._rows)],
-        )
-
-    def result(self) -> SearchResult:
-        """The outcome of the whole search."""
-        if not math.isfinite(self._kept[0][0]):
-            rate = min(choice.learning_rate for choice in self._choices)
-            raise FloatingPointError(
-                "no configuration had a finite validation loss: even the smallest "
-                f"learning rate, {rate:g}, is too large for these data"
-            )
-        networks = [
-            Network(
-                self._rows[index],
-                cut_params(params, self._choices[index].hidden_sizes),
-                {
-                    name: curve[: self._n_run(index, curve)]
-                    for name, curve in curves.items()
-                },
-            )
-            for _, index, params, curves in self._kept
-        ]
-        return SearchResult(self.progress().table, networks)
-
-    def _n_run(self, index: int, curve: NDArray[np.floating]) -> int:
-        """Epochs that a network ran; others of its chunk may have gone on."""
-        patience = self._settings.patience
-        if patience is None:
-            return len(curve)
-        return min(len(curve), self._rows[index].epoch + patience)
-
-
-def _row(choice: Choice, best: BestEpoch, history: History) -> Configuration:
-    epoch = int(best.epoch)
-    return Configuration(
-        learning_rate=choice.learning_rate,
-        hidden_sizes=choice.hidden_sizes,
-        l2=choice.l2,
-        seed=choice.seed,
-        epoch=epoch,
-        train_loss=float(history["train_loss"][epoch - 1]) if epoch else math.nan,
-        val_loss=float(best.val_loss),
-    )
 
 
 def _choices(

@@ -18,9 +18,10 @@ from jaxmlp import (
     search,
 )
 from jaxmlp.training import pool
+from jaxmlp.training.arrays import check_data
 from jaxmlp.training.grid import Choice, bytes_of_network, draw_starts
 from jaxmlp.training.orders import make_orders
-from jaxmlp.training.validate import check_data, make_settings
+from jaxmlp.training.validate import make_settings
 from tests.helpers import relative_error
 
 KEY = jax.random.key(5)

@@ -1,0 +1,172 @@
+"""Checks of the arrays a caller gives, on the host, once, before anything is compiled."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from jaxmlp.training.state import Data
+
+ClassWeight = Mapping[int, float] | Literal["balanced"] | None
+"""Weights by label, or `"balanced"` for n / (2 n_c), or None for equal ones."""
+
+
+def check_data(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    dtype: DTypeLike,
+    compute_dtype: DTypeLike | None = None,
+    n_features: int | None = None,
+    X_val: ArrayLike | None = None,
+    y_val: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight = None,
+    augmented: bool = False,
+    device: jax.Device | None = None,
+    names: tuple[str, str] = ("X", "y"),
+) -> Data:
+    """Validates training data and moves it to the device.
+
+    Args:
+      X: Features, `(n, p)`, finite.
+      y: Labels in {0, 1}, `(n,)`.
+      dtype: Floating-point type of the parameters.
+      compute_dtype: Type to multiply in; None is `dtype`.
+      n_features: Columns that X must have, or None for any number.
+      X_val: Validation features, `(n_val, p)`, or None.
+      y_val: Validation labels, `(n_val,)`, or None.
+      sample_weight: Non-negative weights, `(n,)`, not all zero, or None.
+      class_weight: Weights by label, which multiply `sample_weight`.
+      augmented: Whether X gets a last column of ones.
+      device: Where the arrays shall be; None is JAX's default.
+      names: What the caller calls X and y, for messages.
+
+    Returns:
+      The arrays on the device.
+
+    Raises:
+      ValueError: Names the argument and says what is wrong with it.
+    """
+    X_name, y_name = names
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val must be given together")
+    train = _features(X_name, X, _compute_dtype(compute_dtype, dtype), augmented=augmented)
+    n_samples, n_columns = train.shape[0], train.shape[1] - augmented
+    if n_features is not None and n_columns != n_features:
+        raise ValueError(f"{X_name} has {n_columns} columns, params take {n_features}")
+    labels = _labels(y_name, y, n_samples, dtype)
+    weight = None
+    if sample_weight is not None:
+        weight = _weights(sample_weight, n_samples, dtype)
+    if class_weight is not None:
+        by_label = _class_weights(class_weight, labels)[labels.astype(int)]
+        weight = (by_label if weight is None else weight * by_label).astype(dtype)
+        if not (weight > 0).any():
+            raise ValueError("class_weight leaves no row with a weight above zero")
+    val = val_labels = None
+    if X_val is not None and y_val is not None:
+        val = _features("X_val", X_val, dtype)
+        if val.shape[1] != n_columns:
+            raise ValueError(
+                f"X_val must have {n_columns} columns, as {X_name}, not {val.shape[1]}"
+            )
+        val_labels = _labels("y_val", y_val, val.shape[0], dtype)
+    arrays = (train, labels, weight, val, val_labels)
+    return Data(*jax.device_put(arrays, device))
+
+
+def _features(
+    name: str, X: ArrayLike, dtype: DTypeLike, *, augmented: bool = False
+) -> np.ndarray:
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(f"{name} must have shape (n, p), not {X.shape}")
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        raise ValueError(f"{name} is empty: its shape is {X.shape}")
+    if not augmented:
+        return _finite(name, X, dtype)
+    columns = np.ones((X.shape[0], X.shape[1] + 1), dtype)
+    _finite(name, X, dtype, out=columns[:, :-1])
+    return columns
+
+
+def _labels(name: str, y: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.ndarray:
+    y = np.asarray(y)
+    if y.shape != (n_samples,):
+        raise ValueError(f"{name} must have shape ({n_samples},), not {y.shape}")
+    is_label = np.isin(y, (0, 1))
+    if not is_label.all():
+        row = int(np.argmin(is_label))
+        raise ValueError(f"{name} must hold labels 0 and 1; row {row} is {y[row]!r}")
+    return y.astype(dtype)
+
+
+def _compute_dtype(compute_dtype: DTypeLike | None, dtype: DTypeLike) -> np.dtype[Any]:
+    if compute_dtype is None:
+        return np.dtype(dtype)
+    wanted = jnp.dtype(compute_dtype)
+    if wanted not in (np.dtype(dtype), jnp.bfloat16):
+        raise ValueError(
+            f"compute_dtype must be bfloat16 or the parameters' {np.dtype(dtype)}, "
+            f"not {wanted}"
+        )
+    return wanted
+
+
+def _class_weights(class_weight: ClassWeight, labels: np.ndarray) -> np.ndarray:
+    """Weights of labels 0 and 1, `(2,)`."""
+    if isinstance(class_weight, Mapping):
+        weights = [class_weight.get(label, math.nan) for label in (0, 1)]
+        if all(math.isfinite(w) and w >= 0 for w in weights) and len(class_weight) == 2:
+            return np.asarray(weights)
+    elif class_weight == "balanced":
+        counts = np.bincount(labels.astype(int), minlength=2)
+        return len(labels) / (2 * np.maximum(counts, 1))
+    raise ValueError(
+        "class_weight must be 'balanced' or hold a non-negative weight for labels 0 and "
+        f"1, such as {{0: 1, 1: 5}}, not {class_weight!r}"
+    )
+
+
+def _weights(weight: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.ndarray:
+    weight = np.asarray(weight)
+    if weight.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight must have shape ({n_samples},), not {weight.shape}"
+        )
+    weight = _finite("sample_weight", weight, dtype)
+    if (weight < 0).any():
+        row = int(np.argmax(weight < 0))
+        raise ValueError(f"sample_weight is negative at row {row}: {weight[row]!r}")
+    if not (weight > 0).any():
+        raise ValueError("sample_weight is zero for every row")
+    return weight
+
+
+def _finite(
+    name: str, array: np.ndarray, dtype: DTypeLike, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Casts a copy, into `out` if given, and refuses what is not finite then."""
+    # bfloat16 is no np.number, so the test is for what is surely not a number.
+    if array.dtype.kind in "OSUMmc":
+        raise ValueError(f"{name} must be real numbers, not of type {array.dtype}")
+    # Cast first: a finite float64 can be infinite in float32.
+    cast = np.empty(array.shape, dtype) if out is None else out
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast[...] = array
+        # A finite sum has finite terms, and costs less than looking at each.
+        if np.isfinite(cast.sum()):
+            return cast
+    is_finite = np.isfinite(cast)
+    if not is_finite.all():
+        where = np.unravel_index(int(np.argmin(is_finite)), cast.shape)
+        place = ", ".join(
+            f"{axis} {index}" for axis, index in zip(("row", "column"), where, strict=False)
+        )
+        raise ValueError(f"{name} must be finite in {cast.dtype}; {place} is {cast[where]}")
+    return cast
