@@ -213,9 +213,11 @@ def fit(
         settings.plan,
         None if callback is None else callback_every,
     )
-    n_done = 0
+    n_done = n_seen = 0
     for state, n_done in chunks:
-        if callback is not None and callback(_progress(state, n_done, settings)):
+        # Patience that runs out at the end of a chunk shows in the next, which is empty.
+        is_new, n_seen = n_done > n_seen, n_done
+        if callback and is_new and callback(_progress(state, n_done, settings)):
             break
     return _result(state, n_done, settings.patience)
 

@@ -126,7 +126,9 @@ def search(
     Source:
       Lecture, "Data Splits".
     """
-    dtype = jnp.float64 if jnp.asarray(X_train).dtype == jnp.float64 else jnp.float32
+    # A Python float is float64 where JAX has 64 bits switched on.
+    is_wide = np.asarray(X_train).dtype == jnp.result_type(float) == np.float64
+    dtype = np.dtype(np.float64 if is_wide else np.float32)
     choices = _choices(hidden_sizes, learning_rates, l2, n_seeds)
     device = find_device(device)
     data = check_data(
@@ -160,7 +162,7 @@ def search(
         n_parallel = check_count("n_parallel", n_parallel)
     device = device or next(iter(data.X.devices()))
     n_features = np.shape(X_train)[1]
-    draws, shuffle_data = draw_starts(key, choices, n_features, init, np.dtype(dtype).name)
+    draws, shuffle_data = draw_starts(key, choices, n_features, init, dtype.name)
     work = Work(
         data=data,
         settings=settings,

@@ -261,6 +261,14 @@ def test_callback_stops_and_keeps_what_it_took():
     chex.assert_trees_all_equal(taken[0].params, fit_with_validation(n_epochs=2).params)
 
 
+def test_callback_sees_each_epoch_once_when_patience_runs_out():
+    seen = []
+    result = fit_with_validation(
+        n_epochs=60, patience=3, callback=lambda now: seen.append(now.n_done)
+    )
+    assert seen == list(range(1, len(result.history["val_loss"]) + 1))
+
+
 def test_checks_for_early_stopping_change_no_bit():
     X, y, _ = make_data(60)
     settings = {"optimizer": optax.sgd(0.3), "n_epochs": 7, "batch_size": 8}
