@@ -4,8 +4,10 @@ For each shape (features p, hidden units q, batch size s): `fit` with SGD, with 
 with the textbook gradient; scikit-learn's MLPClassifier; PyTorch eager and compiled, with
 SGD. All train on the same rows, on all processors, in turn for several rounds, and the
 medians count. Compile time stands apart. Beside them, in the same process, the step's two
-matrix products run bare, and what a shuffled order costs. Last, 50 steps in float64 from
-the same weights on the same mini-batches: how far the three drift apart.
+matrix products run bare, then with more and more of the rest of the step (gathering the
+rows and updating W, ReLU and the output, the mask), and what a shuffled order costs. Last,
+50 steps in float64 from the same weights on the same mini-batches: how far the three drift
+apart.
 
 PyTorch may live in an environment of its own, which a second process serves:
 
@@ -146,6 +148,38 @@ def bare_products(shape, n_steps: int) -> Callable[[], float]:
     return run
 
 
+def growing_step(shape, n_steps: int, parts: int) -> Callable[[], float]:
+    """The products with 1: gathering and update, 2: ReLU and output too, 3: mask too."""
+    p, q, batch_size = shape
+    rng = np.random.default_rng(0)
+    X = jnp.asarray(rng.normal(size=(STEPS_AN_EPOCH * batch_size, p + 1)), jnp.float32)
+    W = jnp.asarray(rng.normal(size=(p + 1, q)), jnp.float32)
+    v = jnp.ones((q, 1), jnp.float32)
+    order = rng.permutation(len(X)).astype(np.int32).reshape(-1, batch_size)
+
+    @jax.jit
+    def loop(X, W, v, order):
+        def step(k, W):
+            rows = X[order[k % STEPS_AN_EPOCH]]
+            a = D = rows @ W
+            if parts >= 2:
+                z = jax.nn.relu(a) @ v
+                D = a + z if parts == 2 else jnp.where(a > 0, z, 0)
+            return W - 1e-12 * (rows.T @ D)
+
+        return jax.lax.fori_loop(0, n_steps, step, W)
+
+    arguments = (X, W, v, jnp.asarray(order))
+    jax.block_until_ready(loop(*arguments))
+
+    def run() -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(loop(*arguments))
+        return (time.perf_counter() - began) / n_steps * 1e6
+
+    return run
+
+
 def measure(shape, n_rounds: int, torch: Torch | None, folder: Path) -> dict:
     p, q, batch_size = shape
     rng = np.random.default_rng(0)
@@ -160,6 +194,10 @@ def measure(shape, n_rounds: int, torch: Torch | None, folder: Path) -> dict:
         "ours adam": ours(X, y, shape, n_epochs, optax.adam(RATE)),
         "ours textbook": ours(X, y, shape, n_epochs, sgd, textbook),
         "bare products": bare_products(shape, n_epochs * STEPS_AN_EPOCH),
+        **{
+            f"products {name}": growing_step(shape, n_epochs * STEPS_AN_EPOCH, parts)
+            for parts, name in enumerate(("+ gather", "+ relu", "+ mask"), start=1)
+        },
         "scikit-learn": scikit_learn(X, y, shape, max(2, n_epochs // 10)),
     }
     compile_seconds = {}
@@ -301,7 +339,7 @@ def show(row: dict) -> None:
     for name, us in times.items():
         seconds = row["compile_seconds"].get(name)
         compiled = "" if seconds is None else f"   first run {seconds:5.1f} s to compile"
-        print(f"  {name:15} {us:9.1f} µs   {us / times['ours']:6.2f} of ours{compiled}")
+        print(f"  {name:17} {us:9.1f} µs   {us / times['ours']:6.2f} of ours{compiled}")
     print(
         f"  best peer / ours {row['best_peer_over_ours']:.2f}; "
         f"best peer / bare products {row['best_peer_over_bare_products']:.2f}; "
