@@ -32,6 +32,7 @@ def make_params(layer_sizes, dtype=np.float32, seed=0):
     )
 
 
+@jax.jit
 def mean_loss(params, X, y, sample_weight=None):
     """The loss that `jax.grad` differentiates, written apart from the package's own."""
     losses = bce_with_logits(forward(params, X), y)

@@ -11,6 +11,8 @@ from jaxmlp.training import epoch_order
 from tests.helpers import DEPTHS, make_data, make_params, mean_loss, relative_error
 
 KEY = jax.random.key(3)
+SGD = optax.sgd(0.3)  # one object, so that tests share compiled programs
+MOMENTUM = optax.sgd(0.1, momentum=0.5)
 
 
 def penalized_loss(params, X, y, weight, l2, penalize_bias):
@@ -18,6 +20,9 @@ def penalized_loss(params, X, y, weight, l2, penalize_bias):
     if penalize_bias:
         squares += sum(jnp.sum(layer.b**2) for layer in params)
     return mean_loss(params, X, y, weight) + l2 / 2 * squares
+
+
+penalized_grads = jax.jit(jax.grad(penalized_loss), static_argnames="penalize_bias")
 
 
 def python_loop(
@@ -47,7 +52,7 @@ def python_loop(
                 continue
             total += w.sum() * float(mean_loss(params, X[rows], y[rows], w))
             total_weight += w.sum()
-            grads = jax.grad(penalized_loss)(params, X[rows], y[rows], w, l2, penalize_bias)
+            grads = penalized_grads(params, X[rows], y[rows], w, l2, penalize_bias)
             updates, opt_state = optimizer.update(grads, opt_state, params)
             params = optax.apply_updates(params, updates)
         train_loss.append(total / total_weight)
@@ -60,14 +65,13 @@ def python_loop(
 def test_fit_is_a_python_loop(x64, depth, batch_size, weighted):
     X, y, weight = make_data(20, dtype=np.float64, weighted=weighted)
     params = make_params(DEPTHS[depth], np.float64)
-    optimizer = optax.sgd(0.1, momentum=0.5)
-    expected = python_loop(params, X, y, optimizer, 3, batch_size, weight)
+    expected = python_loop(params, X, y, MOMENTUM, 3, batch_size, weight)
     result = fit(
         KEY,
         params,
         X,
         y,
-        optimizer=optimizer,
+        optimizer=MOMENTUM,
         n_epochs=3,
         batch_size=batch_size,
         sample_weight=weight,
@@ -122,16 +126,13 @@ def test_schedule_counts_steps(x64):
 def test_penalty_and_dropped_rest(x64, options, batch_size):
     X, y, weight = make_data(20, dtype=np.float64, weighted=True)
     params = make_params(DEPTHS[2], np.float64)
-    optimizer = optax.sgd(0.1)
-    expected, _, losses = python_loop(
-        params, X, y, optimizer, 3, batch_size, weight, **options
-    )
+    expected, _, losses = python_loop(params, X, y, SGD, 3, batch_size, weight, **options)
     result = fit(
         KEY,
         params,
         X,
         y,
-        optimizer=optimizer,
+        optimizer=SGD,
         n_epochs=3,
         batch_size=batch_size,
         sample_weight=weight,
@@ -143,7 +144,7 @@ def test_penalty_and_dropped_rest(x64, options, batch_size):
 
 def test_class_weights_are_sample_weights():
     X, y, weight = make_data(40, weighted=True)
-    settings = {"optimizer": optax.sgd(0.1), "n_epochs": 2, "batch_size": 7}
+    settings = {"optimizer": SGD, "n_epochs": 2, "batch_size": 7}
     by_class = fit(
         KEY,
         make_params(DEPTHS[1]),
@@ -167,7 +168,7 @@ def test_class_weights_are_sample_weights():
 def test_balanced_classes_weigh_the_same():
     X, y, _ = make_data(40)
     y = (np.arange(40) < 5).astype(int)
-    settings = {"optimizer": optax.sgd(0.1), "n_epochs": 1, "batch_size": 40}
+    settings = {"optimizer": SGD, "n_epochs": 1, "batch_size": 40}
     params = make_params(DEPTHS[1])
     balanced = fit(KEY, params, X, y, class_weight="balanced", **settings)
     explicit = fit(KEY, params, X, y, class_weight={0: 40 / 70, 1: 4}, **settings)
@@ -189,7 +190,7 @@ def test_lbfgs_takes_the_full_batch_to_the_minimum(x64):
         sample_weight=weight,
         l2=0.01,
     )
-    grads = jax.grad(penalized_loss)(result.params, X, y, weight, 0.01, False)
+    grads = penalized_grads(result.params, X, y, weight, 0.01, False)
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(grads)) < 1e-9
 
 
@@ -271,7 +272,7 @@ def test_callback_sees_each_epoch_once_when_patience_runs_out():
 
 def test_checks_for_early_stopping_change_no_bit():
     X, y, _ = make_data(60)
-    settings = {"optimizer": optax.sgd(0.3), "n_epochs": 7, "batch_size": 8}
+    settings = {"optimizer": SGD, "n_epochs": 7, "batch_size": 8}
     without = fit(KEY, make_params(DEPTHS[1]), X, y, **settings)
     watched = fit_with_validation(callback=lambda now: None, callback_every=2)
     patient = fit_with_validation(patience=7)
@@ -283,7 +284,7 @@ def test_checks_for_early_stopping_change_no_bit():
 def test_products_in_bfloat16():
     X, y, _ = make_data(500)
     y = (X[:, 0] > 0).astype(int)
-    settings = {"optimizer": optax.sgd(0.3), "n_epochs": 10, "batch_size": 50}
+    settings = {"optimizer": SGD, "n_epochs": 10, "batch_size": 50}
     params = make_params(DEPTHS[1])
     full = fit(KEY, params, X, y, **settings)
     half = fit(KEY, params, X, y, compute_dtype="bfloat16", **settings)
@@ -298,7 +299,7 @@ def test_products_in_bfloat16():
 @pytest.mark.parametrize("device", ["cpu", jax.devices("cpu")[0]])
 def test_device_is_where_the_result_is(device):
     X, y, _ = make_data(20)
-    settings = {"optimizer": optax.sgd(0.1), "n_epochs": 1, "batch_size": 7}
+    settings = {"optimizer": SGD, "n_epochs": 1, "batch_size": 7}
     here = fit(KEY, make_params(DEPTHS[1]), X, y, **settings, device=device)
     assert here.params[0].w.devices() == {jax.devices("cpu")[0]}
     if jax.default_backend() == "cpu":
@@ -309,7 +310,7 @@ def test_device_is_where_the_result_is(device):
 @pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs an accelerator")
 def test_accelerator_agrees_with_the_cpu():
     X, y, _ = make_data(2_000)
-    settings = {"optimizer": optax.sgd(0.1), "n_epochs": 5, "batch_size": 64}
+    settings = {"optimizer": SGD, "n_epochs": 5, "batch_size": 64}
     here, on_cpu = (
         fit(KEY, make_params(DEPTHS[1]), X, y, **settings, device=device)
         for device in (None, "cpu")
@@ -337,7 +338,7 @@ def test_large_table_trains_on_every_row(dtype):
 def fit_with_validation(**options):
     X, y, _ = make_data(60)
     X_val, y_val, _ = make_data(30, seed=1)
-    defaults = {"optimizer": optax.sgd(0.3), "n_epochs": 7, "batch_size": 8}
+    defaults = {"optimizer": SGD, "n_epochs": 7, "batch_size": 8}
     params = make_params(DEPTHS[1])
     return fit(KEY, params, X, y, X_val=X_val, y_val=y_val, **{**defaults, **options})
 
@@ -358,7 +359,7 @@ def test_validation_part_changes_no_parameter():
         make_params(DEPTHS[1]),
         X,
         y,
-        optimizer=optax.sgd(0.3),
+        optimizer=SGD,
         n_epochs=7,
         batch_size=8,
     )
@@ -389,7 +390,7 @@ def test_same_key_same_bits_other_key_other_bits():
             make_params(DEPTHS[1]),
             X,
             y,
-            optimizer=optax.sgd(0.3),
+            optimizer=SGD,
             n_epochs=1,
             batch_size=8,
         )
@@ -418,23 +419,21 @@ def test_params_given_are_not_changed_and_can_be_used_again():
     params = make_params(DEPTHS[1])
     before = jax.tree.map(np.array, params)
     X, y, _ = make_data(20)
-    optimizer = optax.sgd(0.1)
     for _ in range(2):
-        fit(KEY, params, X, y, optimizer=optimizer, n_epochs=1, batch_size=5)
+        fit(KEY, params, X, y, optimizer=SGD, n_epochs=1, batch_size=5)
     chex.assert_trees_all_equal(params, before)
 
 
 def test_one_trace_for_repeated_calls():
     gradient_fn = chex.assert_max_traces(loss_and_grads, n=1)
     X, y, _ = make_data(20)
-    optimizer = optax.sgd(0.1)
     for seed in range(3):
         fit(
             jax.random.key(seed),
             make_params(DEPTHS[1], seed=seed),
             X,
             y,
-            optimizer=optimizer,
+            optimizer=SGD,
             n_epochs=4,
             batch_size=5,
             gradient_fn=gradient_fn,
@@ -449,10 +448,8 @@ def test_gradient_fn_replaces_the_gradient():
     X, y, _ = make_data(20)
     params = make_params(DEPTHS[1])
     settings = {"n_epochs": 2, "batch_size": 6}
-    doubled = fit(
-        KEY, params, X, y, optimizer=optax.sgd(0.1), gradient_fn=twice, **settings
-    )
-    faster = fit(KEY, params, X, y, optimizer=optax.sgd(0.2), **settings)
+    doubled = fit(KEY, params, X, y, optimizer=SGD, gradient_fn=twice, **settings)
+    faster = fit(KEY, params, X, y, optimizer=optax.sgd(0.6), **settings)
     chex.assert_trees_all_close(doubled.params, faster.params, rtol=1e-5)
 
 
@@ -508,7 +505,7 @@ def test_bad_input_is_named(change, message):
     arguments = {
         "X": X,
         "y": Y,
-        "optimizer": optax.sgd(0.1),
+        "optimizer": SGD,
         "n_epochs": 1,
         "batch_size": 4,
         **change,
