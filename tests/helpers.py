@@ -43,6 +43,14 @@ def mean_loss(params, X, y, sample_weight=None):
     return jnp.sum(weight * losses) / jnp.where(total > 0, total, 1)
 
 
+def penalized_loss(params, X, y, weight, l2, penalize_bias):
+    """`mean_loss` with an L2 penalty."""
+    squares = sum(jnp.sum(layer.w**2) for layer in params)
+    if penalize_bias:
+        squares += sum(jnp.sum(layer.b**2) for layer in params)
+    return mean_loss(params, X, y, weight) + l2 / 2 * squares
+
+
 def relative_error(actual, expected):
     """Largest difference of two pytrees, in units of the largest expected entry.
 

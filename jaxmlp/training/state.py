@@ -119,18 +119,16 @@ def start_run(
     *,
     has_validation: bool,
 ) -> RunState:
-    """State before the first epoch; its arrays are new ones."""
-    params, opt_state = jax.tree.map(jnp.copy, (params, opt_state))
+    """State before the first epoch.
+
+    Traced: what `jax.jit` returns are new arrays, which the program may take over.
+    """
     dtype = params[0].w.dtype
     names = ["train_loss"]
     best = None
     if has_validation:
         names += ["val_loss", *(f"val_{name}" for name, _ in settings.metrics)]
-        best = BestEpoch(
-            jax.tree.map(jnp.copy, params),
-            jnp.zeros((), jnp.int32),
-            jnp.full((), jnp.inf, dtype),
-        )
+        best = BestEpoch(params, jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, dtype))
     history = {name: jnp.full((settings.plan.n_epochs,), jnp.nan, dtype) for name in names}
     return RunState(params, opt_state, history, best)
 

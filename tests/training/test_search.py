@@ -178,14 +178,31 @@ def test_error_in_the_callback_ends_the_search(data):
 
 @pytest.mark.parametrize("n_parallel", [1, 4])
 def test_patience_stops_each_run_by_itself(data, n_parallel):
-    full = run(data, hidden_sizes=(3, 8), n_epochs=40, n_parallel=n_parallel)
-    stopped = run(data, hidden_sizes=(3, 8), n_epochs=40, n_parallel=n_parallel, patience=2)
-    assert len({row.epoch for row in stopped.table}) > 1
-    for long, short in zip(full.table, stopped.table, strict=True):
-        assert short.epoch <= long.epoch
-    best = stopped.best
-    assert len(best.history["val_loss"]) == min(40, best.configuration.epoch + 2)
-    assert np.isfinite(best.history["val_loss"]).all()
+    options = {"hidden_sizes": (3, 8), "n_epochs": 40, "n_best": 4}
+    full = run(data, **options, n_parallel=n_parallel)
+    stopped = run(data, **options, n_parallel=n_parallel, patience=2)
+    curves = {
+        network.configuration[:4]: network.history["val_loss"] for network in full.networks
+    }
+    assert [row.epoch for row in stopped.table] == [
+        best_epoch_with_patience(curves[row[:4]], 2) for row in stopped.table
+    ]
+    pairs = zip(full.table, stopped.table, strict=True)
+    assert any(short.epoch < long.epoch for long, short in pairs)
+    for network in stopped.networks:
+        curve = network.history["val_loss"]
+        assert len(curve) == min(40, network.configuration.epoch + 2)
+        assert np.isfinite(curve).all()
+
+
+def best_epoch_with_patience(curve, patience):
+    best = 0
+    for epoch in range(len(curve)):
+        if curve[epoch] < curve[best]:
+            best = epoch
+        elif epoch - best == patience:
+            break
+    return best + 1
 
 
 def test_memory_limit_cuts_chunks_and_changes_little(data):
