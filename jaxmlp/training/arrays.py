@@ -109,13 +109,13 @@ def _labels(name: str, y: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.nda
 def _compute_dtype(compute_dtype: DTypeLike | None, dtype: DTypeLike) -> np.dtype[Any]:
     if compute_dtype is None:
         return np.dtype(dtype)
-    wanted = jnp.dtype(compute_dtype)
-    if wanted not in (np.dtype(dtype), jnp.bfloat16):
-        raise ValueError(
-            f"compute_dtype must be bfloat16 or the parameters' {np.dtype(dtype)}, "
-            f"not {wanted}"
-        )
-    return wanted
+    for allowed in (np.dtype(dtype), jnp.dtype(jnp.bfloat16)):
+        if compute_dtype in (allowed, allowed.name, allowed.type):
+            return allowed
+    raise ValueError(
+        f"compute_dtype must be bfloat16 or the parameters' {np.dtype(dtype)}, "
+        f"not {compute_dtype!r}"
+    )
 
 
 def _class_weights(class_weight: ClassWeight, labels: np.ndarray) -> np.ndarray:

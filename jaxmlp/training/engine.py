@@ -62,7 +62,11 @@ def run_epoch(
         val_loss = jnp.mean(bce_with_logits(logits, data.y_val))
         measured["val_loss"] = val_loss
         for name, metric in settings.metrics:
-            measured[f"val_{name}"] = metric(logits, data.y_val)
+            measured[f"val_{name}"] = value = jnp.asarray(metric(logits, data.y_val))
+            if value.shape:
+                raise ValueError(
+                    f"metrics: {name!r} must return a scalar, not shape {value.shape}"
+                )
         now = BestEpoch(params, epoch + 1, val_loss)
         is_better = val_loss < best.val_loss  # False for NaN
         best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), now, best)

@@ -26,6 +26,7 @@ from jaxmlp.training.state import (
 )
 from jaxmlp.training.validate import (
     check_count,
+    check_key,
     check_l2,
     check_opt_state,
     check_optimizer,
@@ -171,6 +172,7 @@ def fit(
     Source:
       Lecture, "Stochastic Gradient Descent (SGD)" and "Terminology: Epoch".
     """
+    key_data = check_key(key)
     n_features, dtype = check_params(params)
     check_optimizer(optimizer)
     device = find_device(device)
@@ -209,7 +211,7 @@ def fit(
     chunks = run_in_chunks(
         lambda state, orders, bounds: _run(state, hyper, orders, data, bounds, settings),
         state,
-        make_orders(jax.random.key_data(key), settings.plan, device),
+        make_orders(key_data, settings.plan, device),
         settings.plan,
         None if callback is None else callback_every,
     )

@@ -19,7 +19,13 @@ from jaxmlp.training.orders import make_orders
 from jaxmlp.training.pool import Work, plan_groups, run_groups
 from jaxmlp.training.ranking import Ranking, SearchProgress, SearchResult
 from jaxmlp.training.state import OptimizerFactory
-from jaxmlp.training.validate import check_count, check_l2, find_device, make_settings
+from jaxmlp.training.validate import (
+    check_count,
+    check_key,
+    check_l2,
+    find_device,
+    make_settings,
+)
 
 
 def search(
@@ -126,6 +132,7 @@ def search(
     Source:
       Lecture, "Data Splits".
     """
+    check_key(key)
     # A Python float is float64 where JAX has 64 bits switched on.
     is_wide = np.asarray(X_train).dtype == jnp.result_type(float) == np.float64
     dtype = np.dtype(np.float64 if is_wide else np.float32)

@@ -30,12 +30,25 @@ def check_params(params: Params) -> tuple[int, np.dtype[Any]]:
     return params[0].w.shape[0], dtype
 
 
+def check_key(key: jax.Array) -> jax.Array:
+    """Returns the key's data, `(n_words,)`, or raises ValueError unless it is one key."""
+    try:
+        data = jax.random.key_data(key)
+    except TypeError:
+        data = None
+    if data is None or data.ndim != 1:
+        raise ValueError(
+            f"key must be one JAX random key, as jax.random.key(0) makes, not {key!r}"
+        )
+    return data
+
+
 def check_optimizer(optimizer: object) -> None:
     """Raises ValueError unless it is an optax optimiser."""
     if not isinstance(optimizer, optax.GradientTransformation):
         raise ValueError(
-            f"optimizer must be an optax optimiser such as optax.sgd(0.1), not "
-            f"{optimizer!r}"
+            "optimizer must be an optax optimiser such as optax.sgd(0.1) (of "
+            f"optax.MultiSteps, its gradient_transformation()), not {optimizer!r}"
         )
 
 
@@ -54,8 +67,10 @@ def check_opt_state(
 
 def find_device(device: jax.Device | str | None) -> jax.Device | None:
     """Returns the device that is meant, or raises ValueError if JAX does not have it."""
-    if not isinstance(device, str):
+    if device is None or isinstance(device, jax.Device):
         return device
+    if not isinstance(device, str):
+        raise ValueError(f"device must be a JAX device or its name, not {device!r}")
     try:
         return jax.devices(device)[0]
     except RuntimeError as error:
@@ -98,9 +113,24 @@ def make_settings(
         gradient_fn=gradient_fn or loss_and_grads_augmented,
         plan=plan,
         patience=None if patience is None else check_count("patience", patience),
-        metrics=tuple((metrics or {}).items()),
+        metrics=_check_metrics(metrics),
         penalize_bias=penalize_bias,
     )
+
+
+def _check_metrics(
+    metrics: Mapping[str, MetricFn] | None,
+) -> tuple[tuple[str, MetricFn], ...]:
+    if metrics is None:
+        return ()
+    if not isinstance(metrics, Mapping) or not all(map(callable, metrics.values())):
+        raise ValueError(
+            "metrics must be functions (logits, y) -> scalar by name, such as "
+            f"{{'accuracy': accuracy}}, not {metrics!r}"
+        )
+    if "loss" in metrics:
+        raise ValueError("metrics: 'loss' is measured anyway; give yours another name")
+    return tuple(metrics.items())
 
 
 def check_l2(name: str, l2: Any) -> float:

@@ -460,6 +460,7 @@ def test_divergence_is_seen_in_the_history():
 
 
 X, Y, _ = make_data(8)
+VALIDATION = {"X_val": X, "y_val": Y}
 
 
 @pytest.mark.parametrize(
@@ -493,16 +494,34 @@ X, Y, _ = make_data(8)
         ({"X_val": X[:, :3], "y_val": Y}, "X_val must have 5 columns, as X, not 3"),
         ({"X_val": X, "y_val": Y[:2]}, "y_val must have shape"),
         ({"patience": 3}, "patience needs a validation part"),
-        ({"patience": 0, "X_val": X, "y_val": Y}, "patience must be a whole number from 1"),
+        ({"patience": 0, **VALIDATION}, "patience must be a whole number from 1"),
         ({"n_epochs": 0}, "n_epochs must be a whole number from 1, not 0"),
         ({"n_epochs": 1.5}, "n_epochs must be a whole number from 1, not 1.5"),
         ({"batch_size": 0}, "batch_size must be a whole number from 1"),
         ({"batch_size": True}, "batch_size must be a whole number from 1"),
         ({"callback_every": 0}, "callback_every must be a whole number from 1"),
+        ({"optimizer": optax.sgd}, "optimizer must be an optax optimiser such as"),
+        ({"optimizer": optax.MultiSteps(SGD, 2)}, r"its gradient_transformation\(\)\)"),
+        ({"opt_state": optax.adam(0.1).init({})}, "opt_state does not belong to"),
+        ({"key": 0}, "key must be one JAX random key"),
+        ({"key": jax.random.split(KEY, 3)}, "key must be one JAX random key"),
+        ({"device": 0}, "device must be a JAX device or its name, not 0"),
+        ({"device": "abacus"}, "device 'abacus' is not to be had; JAX sees:"),
+        ({"compute_dtype": "float16"}, "bfloat16 or the parameters' float32, not 'floa"),
+        ({"l2": -1}, "l2 must be a finite number from 0, not -1"),
+        ({"class_weight": {1: 2}}, "class_weight must be 'balanced' or hold"),
+        ({**VALIDATION, "metrics": {"a": None}}, "metrics must be functions"),
+        ({**VALIDATION, "metrics": {"loss": mean_loss}}, "metrics: 'loss' is measured"),
+        (
+            {**VALIDATION, "metrics": {"odds": lambda logits, y: jnp.exp(logits)}},
+            r"metrics: 'odds' must return a scalar, not shape \(8,\)",
+        ),
     ],
 )
 def test_bad_input_is_named(change, message):
     arguments = {
+        "key": KEY,
+        "params": make_params(DEPTHS[1]),
         "X": X,
         "y": Y,
         "optimizer": SGD,
@@ -511,4 +530,4 @@ def test_bad_input_is_named(change, message):
         **change,
     }
     with pytest.raises(ValueError, match=message):
-        fit(KEY, make_params(DEPTHS[1]), **arguments)
+        fit(**arguments)
