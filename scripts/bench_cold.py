@@ -84,6 +84,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
     times: dict[str, list[float]] = {
         name: []
         for name in ("scikit-learn", "ours, first", "ours, cached", "command, cached")

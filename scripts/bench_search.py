@@ -115,6 +115,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
     warnings.simplefilter("ignore")  # scikit-learn's note that it has not converged
     os.environ["PYTHONWARNINGS"] = "ignore"
     X, y = load_breast_cancer(return_X_y=True)

@@ -356,6 +356,10 @@ def main() -> None:
     parser.add_argument("--torch-python", type=Path, help="Python that has PyTorch")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    if options.torch_python and not options.torch_python.exists():
+        parser.error(f"--torch-python: there is no {options.torch_python}")
     warnings.simplefilter("ignore")  # scikit-learn's note that it has not converged
     n_threads = len(os.sched_getaffinity(0))
     torch = Torch(options.torch_python, n_threads) if options.torch_python else None

@@ -1,5 +1,7 @@
 """Loss and gradient as training computes them: one product fewer, biases folded in."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
@@ -171,4 +173,14 @@ def _with_bias_row(layer: Layer) -> jax.Array:
 
 def _product(a: jax.Array, b: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Multiplies in `dtype` and sums in the type of b, the parameters'."""
-    return jnp.matmul(a.astype(dtype), b.astype(dtype), preferred_element_type=b.dtype)
+    product = partial(jnp.matmul, preferred_element_type=b.dtype)
+    operands = (a.astype(dtype), b.astype(dtype))
+    if dtype == b.dtype:
+        return product(*operands)
+    # XLA has no such product of stacks of matrices on a CPU; widened, its operands keep
+    # their rounded values.
+    return jax.lax.platform_dependent(
+        *operands,
+        cpu=lambda *low: product(*(array.astype(b.dtype) for array in low)),
+        default=product,
+    )

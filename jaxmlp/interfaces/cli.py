@@ -37,6 +37,7 @@ from jaxmlp.interfaces.pipeline import (
     OptimizerName,
     Recipe,
     ScheduleName,
+    check_recipe,
     train_on_table,
 )
 
@@ -241,11 +242,13 @@ def train(
         device=device,
         dtype=dtype,
     )
+    check_recipe(recipe)
     _configure(device, dtype)
     table = breast_cancer_table() if data is None else read_table(data)
     with _about(data), progress(quiet=quiet) as callback:
         outcome = train_on_table(table, recipe, callback, max(1, epochs // 50))
     report = outcome.report
+    report["data"] = None if data is None else str(data)
     report["device"] = _device(device)
     report["versions"] = _versions()
     report["seconds"]["total"] = time.perf_counter() - began
@@ -367,6 +370,13 @@ def _configure(device: str | None, dtype: DtypeName) -> None:
         jax.config.update("jax_platforms", "cpu")  # an idle accelerator stays untouched
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+    try:
+        jax.devices(device)
+    except RuntimeError as error:
+        found = ", ".join(sorted({d.platform for d in jax.devices()}))
+        raise typer.BadParameter(
+            f"JAX finds no {device}, only: {found}", param_hint="--device"
+        ) from error
 
 
 def _device(wanted: str | None) -> str:

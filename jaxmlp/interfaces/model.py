@@ -195,6 +195,12 @@ def load_model(path: str | Path) -> Model:
 
 def _to_networks(tensors: dict[str, NDArray[Any]]) -> Params:
     n_layers = len(tensors) // 2
+    names = {f"{i}.{name}" for i in range(n_layers) for name in Layer._fields}
+    if not names or tensors.keys() != names:
+        raise ValueError(f"its tensors are {sorted(tensors)}")
+    for name, array in tensors.items():
+        if array.dtype not in (np.float32, np.float64) or not np.isfinite(array).all():
+            raise ValueError(f"the numbers of {name!r} are not finite floats")
     if tensors["0.w"].ndim == 2:  # format 1 held one network, not a stack
         tensors = {name: array[None] for name, array in tensors.items()}
     return tuple(

@@ -1,8 +1,12 @@
 """The command line's values that are more than one number."""
 
 import math
+from collections.abc import Iterable
+from typing import TypeVar
 
 import typer
+
+_T = TypeVar("_T")
 
 _WIDEST = 1_000_000
 
@@ -37,7 +41,7 @@ def parse_learning_rates(text: str) -> tuple[float, ...]:
       typer.BadParameter: One is not a positive number.
     """
     try:
-        rates = tuple(float(rate) for rate in text.split(","))
+        rates = _unique(float(rate) for rate in text.split(","))
     except ValueError:
         rates = ()
     if not rates or not all(math.isfinite(rate) and rate > 0 for rate in rates):
@@ -52,7 +56,7 @@ def parse_penalties(text: str) -> tuple[float, ...]:
       typer.BadParameter: One is not a number from 0.
     """
     try:
-        penalties = tuple(float(penalty) for penalty in text.split(","))
+        penalties = _unique(float(penalty) for penalty in text.split(","))
     except ValueError:
         penalties = ()
     if not penalties or not all(math.isfinite(l2) and l2 >= 0 for l2 in penalties):
@@ -88,12 +92,16 @@ def parse_hidden(text: str) -> tuple[tuple[int, ...], ...]:
         )
     except ValueError:
         sizes = ((-1,),)
-    sizes = tuple(() if widths == (0,) else widths for widths in sizes)
+    sizes = _unique(() if widths == (0,) else widths for widths in sizes)
     if any(not 1 <= width <= _WIDEST for widths in sizes for width in widths):
         raise typer.BadParameter(
             f"{text!r} is not widths such as 16,64 (32x16 for two layers, 0 for none)"
         )
     return sizes
+
+
+def _unique(values: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 def format_hidden(hidden_sizes: tuple[int, ...]) -> str:

@@ -48,6 +48,10 @@ LEARNING_RATES: dict[OptimizerName, tuple[float, ...]] = {
 """Step sizes tried by default."""
 
 
+MEMORY_LIMIT = 2**32
+"""Bytes that the networks in training may take, beside the data."""
+
+
 class Recipe(NamedTuple):
     """What a training run is asked for; see `jaxmlp train --help`.
 
@@ -157,6 +161,11 @@ def train_on_table(
     with Stopwatch() as watch:
         result = _search(search_key, data, recipe, callback, callback_every)
     model = Model(result.ensemble, data.preprocessor, recipe.target, data.classes)
+    if len(result.networks) < recipe.ensemble:
+        data.notes.append(
+            f"the ensemble has {len(result.networks)} networks, not {recipe.ensemble}: of "
+            "the others, no validation loss was finite"
+        )
     report = {
         **_describe(data, recipe),
         **_describe_search(result),
@@ -173,7 +182,6 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
     Raises:
       DataError: The table cannot be used.
     """
-    _check_recipe(recipe)
     column = find_column(table, recipe.target, "target")
     classes = find_classes(column, recipe.target, recipe.positive)
     y = encode_labels(column, recipe.target, classes)
@@ -192,10 +200,14 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
     return Prepared(X, y, split, preprocessor, classes, notes)
 
 
-def _check_recipe(recipe: Recipe) -> None:
-    """Refuses what does not go together before any work is done."""
-    rates = recipe.learning_rates or LEARNING_RATES[recipe.optimizer]
-    n_networks = len(rates) * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds
+def check_recipe(recipe: Recipe) -> None:
+    """Refuses what does not go together before any work is done.
+
+    Raises:
+      DataError: Names the flag and says what to do.
+    """
+    n_rates = len(_learning_rates(recipe))
+    n_networks = n_rates * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds
     if recipe.ensemble > n_networks:
         raise DataError(
             f"--ensemble {recipe.ensemble}: the search has {n_networks} networks; give "
@@ -238,7 +250,7 @@ def _search(
     X, y, (train, val, _) = data.X, data.y, data.split
     if recipe.dtype == "float64":
         X = X.astype(np.float64)
-    batch_size = recipe.batch_size or (len(train) if recipe.optimizer == "lbfgs" else 32)
+    batch_size = _batch_size(recipe, len(train))
     n_steps = recipe.n_epochs * -(-len(train) // batch_size)
     try:
         return search(
@@ -247,7 +259,7 @@ def _search(
             y[train],
             X[val],
             y[val],
-            learning_rates=recipe.learning_rates or LEARNING_RATES[recipe.optimizer],
+            learning_rates=_learning_rates(recipe),
             hidden_sizes=recipe.hidden_sizes,
             n_epochs=recipe.n_epochs,
             batch_size=batch_size,
@@ -260,18 +272,29 @@ def _search(
             compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
             device=recipe.device,
             patience=recipe.patience,
+            memory_limit=MEMORY_LIMIT,
             callback=callback,
             callback_every=callback_every,
         )
     except ValueError as error:
         raise DataError(str(error)) from error
     except FloatingPointError as error:
-        raise DataError(f"{error}; give a smaller --learning-rate") from error
+        raise DataError(f"{error}; give a smaller --learning-rate or --l2") from error
     except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
         raise DataError(
             f"the search does not fit into memory ({one_line(error)}); give fewer or "
             "smaller --hidden"
         ) from error
+
+
+def _learning_rates(recipe: Recipe) -> tuple[float, ...]:
+    return recipe.learning_rates or LEARNING_RATES[recipe.optimizer]
+
+
+def _batch_size(recipe: Recipe, n_train: int) -> int:
+    return recipe.batch_size or (n_train if recipe.optimizer == "lbfgs" else 32)
 
 
 def _make_optimizer(
@@ -301,7 +324,11 @@ def _describe(data: Prepared, recipe: Recipe) -> dict[str, Any]:
         "split": {"train": len(train), "validation": len(val), "test": len(test)},
         "positive": data.classes.positive,
         "negative": data.classes.negative,
-        "settings": recipe._asdict(),
+        "settings": {
+            **recipe._asdict(),
+            "learning_rates": _learning_rates(recipe),
+            "batch_size": _batch_size(recipe, len(train)),
+        },
         "notes": data.notes,
     }
 

@@ -41,7 +41,8 @@ def check_data(
       X_val: Validation features, `(n_val, p)`, or None.
       y_val: Validation labels, `(n_val,)`, or None.
       sample_weight: Non-negative weights, `(n,)`, not all zero, or None.
-      class_weight: Weights by label, which multiply `sample_weight`.
+      class_weight: Weights by label, which multiply `sample_weight` and weight the
+        validation part.
       augmented: Whether X gets a last column of ones.
       device: Where the arrays shall be; None is JAX's default.
       names: What the caller calls X and y, for messages.
@@ -60,15 +61,9 @@ def check_data(
     if n_features is not None and n_columns != n_features:
         raise ValueError(f"{X_name} has {n_columns} columns, params take {n_features}")
     labels = _labels(y_name, y, n_samples, dtype)
-    weight = None
-    if sample_weight is not None:
-        weight = _weights(sample_weight, n_samples, dtype)
-    if class_weight is not None:
-        by_label = _class_weights(class_weight, labels)[labels.astype(int)]
-        weight = (by_label if weight is None else weight * by_label).astype(dtype)
-        if not (weight > 0).any():
-            raise ValueError("class_weight leaves no row with a weight above zero")
-    val = val_labels = None
+    by_label = None if class_weight is None else _class_weights(class_weight, labels)
+    weight = _row_weights(sample_weight, by_label, labels, dtype)
+    val = val_labels = val_weight = None
     if X_val is not None and y_val is not None:
         val = _features("X_val", X_val, dtype)
         if val.shape[1] != n_columns:
@@ -76,7 +71,9 @@ def check_data(
                 f"X_val must have {n_columns} columns, as {X_name}, not {val.shape[1]}"
             )
         val_labels = _labels("y_val", y_val, val.shape[0], dtype)
-    arrays = (train, labels, weight, val, val_labels)
+        if by_label is not None:
+            val_weight = by_label[val_labels.astype(int)].astype(dtype)
+    arrays = (train, labels, weight, val, val_labels, val_weight)
     return Data(*jax.device_put(arrays, device))
 
 
@@ -118,28 +115,55 @@ def _compute_dtype(compute_dtype: DTypeLike | None, dtype: DTypeLike) -> np.dtyp
     )
 
 
+def _row_weights(
+    sample_weight: ArrayLike | None,
+    by_label: np.ndarray | None,
+    labels: np.ndarray,
+    dtype: DTypeLike,
+) -> np.ndarray | None:
+    """Product of both weights, the greatest between 1/2 and 1; None for equal ones."""
+    weight = None
+    if sample_weight is not None:
+        weight = _scale(_sample_weights(sample_weight, len(labels)))
+    if by_label is not None:
+        of_row = by_label[labels.astype(int)]
+        weight = of_row if weight is None else weight * of_row
+        if not (weight > 0).any():
+            raise ValueError("class_weight leaves no row with a weight above zero")
+    return None if weight is None else _scale(weight).astype(dtype)
+
+
+def _scale(weight: np.ndarray) -> np.ndarray:
+    """Brings the greatest weight to between 1/2 and 1.
+
+    Only their ratios count, and so no sum of them overflows. By a power of two, which
+    rounds nothing.
+    """
+    return np.ldexp(weight, -np.frexp(weight.max())[1])
+
+
 def _class_weights(class_weight: ClassWeight, labels: np.ndarray) -> np.ndarray:
-    """Weights of labels 0 and 1, `(2,)`."""
+    """Weights of labels 0 and 1, `(2,)`, the greatest between 1/2 and 1."""
     if isinstance(class_weight, Mapping):
         weights = [class_weight.get(label, math.nan) for label in (0, 1)]
         if all(math.isfinite(w) and w >= 0 for w in weights) and len(class_weight) == 2:
-            return np.asarray(weights)
+            return _scale(np.asarray(weights, float))
     elif class_weight == "balanced":
         counts = np.bincount(labels.astype(int), minlength=2)
-        return len(labels) / (2 * np.maximum(counts, 1))
+        return _scale(len(labels) / (2 * np.maximum(counts, 1)))
     raise ValueError(
         "class_weight must be 'balanced' or hold a non-negative weight for labels 0 and "
         f"1, such as {{0: 1, 1: 5}}, not {class_weight!r}"
     )
 
 
-def _weights(weight: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.ndarray:
+def _sample_weights(weight: ArrayLike, n_samples: int) -> np.ndarray:
     weight = np.asarray(weight)
     if weight.shape != (n_samples,):
         raise ValueError(
             f"sample_weight must have shape ({n_samples},), not {weight.shape}"
         )
-    weight = _finite("sample_weight", weight, dtype)
+    weight = _finite("sample_weight", weight, np.float64)
     if (weight < 0).any():
         row = int(np.argmax(weight < 0))
         raise ValueError(f"sample_weight is negative at row {row}: {weight[row]!r}")

@@ -15,6 +15,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxmlp.core import Params, bce_with_logits, forward
+from jaxmlp.core.losses import mean_weights
 from jaxmlp.training.objective import Objective, penalized
 from jaxmlp.training.orders import Orders, Plan
 from jaxmlp.training.state import (
@@ -59,7 +60,9 @@ def run_epoch(
     best = state.best
     if best is not None and data.X_val is not None and data.y_val is not None:
         logits = forward(params, data.X_val)
-        val_loss = jnp.mean(bce_with_logits(logits, data.y_val))
+        losses = bce_with_logits(logits, data.y_val)
+        shares = mean_weights(losses, data.val_weight, losses.dtype)
+        val_loss = jnp.sum(losses * shares)
         measured["val_loss"] = val_loss
         for name, metric in settings.metrics:
             measured[f"val_{name}"] = value = jnp.asarray(metric(logits, data.y_val))
@@ -111,7 +114,8 @@ def _train(
     carry = (params, opt_state, zero, zero)
     carry, _ = jax.lax.scan(scan_step, carry, (order.reshape(shape), is_real))
     params, opt_state, loss_sum, weight_sum = carry
-    return params, opt_state, loss_sum / weight_sum
+    # As a mini-batch does, an epoch without weight has a loss of 0.
+    return params, opt_state, loss_sum / jnp.where(weight_sum > 0, weight_sum, 1)
 
 
 def _step(
@@ -233,8 +237,13 @@ RunChunk = Callable[
 
 
 def run_in_chunks(
-    run: RunChunk, state: RunState, orders: Orders, plan: Plan, every: int | None
-) -> Iterator[tuple[RunState, int]]:
+    run: RunChunk,
+    state: RunState,
+    orders: Orders,
+    plan: Plan,
+    every: int | None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[RunState, int, bool]]:
     """Runs a compiled program chunk by chunk.
 
     Args:
@@ -243,23 +252,24 @@ def run_in_chunks(
       orders: Draws the orders.
       plan: How epochs are cut.
       every: Epochs after which the caller wants to look, or None for the end only.
+      is_stopped: Asked after each block; when true, the run ends there.
 
     Yields:
-      The state and the number of epochs done, after every so many epochs and at the end.
+      The state, the number of epochs done and whether the run has ended, after every so
+      many epochs and at the end.
     """
-    block = plan.n_epochs if plan.is_full_batch else plan.block
     every = every or plan.n_epochs
     n_done = 0
     while n_done < plan.n_epochs:
         next_look = (n_done // every + 1) * every
-        stop = min((n_done // block + 1) * block, next_look, plan.n_epochs)
+        stop = min((n_done // plan.block + 1) * plan.block, next_look, plan.n_epochs)
         bounds = (np.int32(n_done), np.int32(stop))
         state, epoch = run(state, orders(n_done), bounds)
         if stop < plan.n_epochs:
             orders(stop)  # drawn while the device computes
         n_done = int(epoch)
-        has_ended = n_done < stop or stop == plan.n_epochs
+        has_ended = n_done < stop or stop == plan.n_epochs or is_stopped()
         if has_ended or n_done == next_look:
-            yield state, n_done
+            yield state, n_done, has_ended
         if has_ended:
             return

@@ -64,7 +64,8 @@ class FitProgress(NamedTuple):
       n_done: Epochs done.
       n_epochs: Epochs asked for.
       history: Curves up to here, as in `FitResult`.
-      result: Makes the `FitResult` of a run that ended here; its arrays are copies.
+      result: Makes the `FitResult` of a run that ended here, of copies; to be called
+        before the callback returns, because the run goes on in the same memory.
     """
 
     n_done: int
@@ -123,9 +124,10 @@ def fit(
       X_val: Validation features, `(n_val, p)`, or None.
       y_val: Validation labels, `(n_val,)`, or None.
       sample_weight: Non-negative weights, `(n,)`. A mini-batch's loss is its weighted
-        mean, divided by the sum of its weights. The validation part is not weighted.
+        mean, divided by the sum of its weights, so that only their ratios count.
       class_weight: Weights by label, `{0: w0, 1: w1}`, or `"balanced"` for n / (2 n_c);
-        they multiply `sample_weight`.
+        they multiply `sample_weight`. They weight the validation loss too, which would
+        otherwise judge probabilities of another population; metrics are not weighted.
       l2: Strength λ of the penalty, per example as the loss is. scikit-learn's `alpha`
         is λ times the batch size.
       penalize_bias: Whether the penalty is on the biases too.
@@ -133,9 +135,13 @@ def fit(
         the best epoch's parameters. Needs a validation part.
       metrics: More to measure on the validation part: functions `(logits, y) -> scalar`,
         traced by JAX, by name. Reuse the functions in repeated calls.
-      opt_state: State of the optimiser to go on from, of an earlier `FitResult`.
+      opt_state: State of the optimiser to go on from, of an earlier `FitResult`; with
+        schedules, their step counts too. Give another `key`, or the orders of the
+        earlier epochs come again.
       drop_last: Leave out the last mini-batch of an epoch if it is smaller.
       gradient_fn: Replaces the gradient, `(params, X, y, sample_weight) -> (loss, grads)`.
+        Its weights are None, or those of the mini-batch times a power of two, with zeros
+        where a smaller last mini-batch is filled up.
       compute_dtype: `"bfloat16"` multiplies matrices in bfloat16, halving the features'
         memory; parameters, sums and losses stay in the parameters' type. None multiplies
         in that type too. (How a GPU multiplies float32 is JAX's
@@ -216,7 +222,7 @@ def fit(
         None if callback is None else callback_every,
     )
     n_done = n_seen = 0
-    for state, n_done in chunks:
+    for state, n_done, _ in chunks:
         # Patience that runs out at the end of a chunk shows in the next, which is empty.
         is_new, n_seen = n_done > n_seen, n_done
         if callback and is_new and callback(_progress(state, n_done, settings)):
@@ -251,8 +257,14 @@ def _progress(state: RunState, n_done: int, settings: Settings) -> FitProgress:
     )
 
 
-@jax.jit
 def _copy(state: RunState) -> RunState:
+    if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+        raise RuntimeError("FitProgress.result is to be called within the callback")
+    return _copy_arrays(state)
+
+
+@jax.jit
+def _copy_arrays(state: RunState) -> RunState:
     return jax.tree.map(jnp.copy, state)
 
 

@@ -115,13 +115,33 @@ def run_chunk(
     return jax.tree.map(lambda array: array[None], alone), n_done
 
 
-def bytes_of_network(layer_sizes: tuple[int, ...], data: Data, settings: Settings) -> int:
-    """Bytes that one network takes on the device while it trains, at most.
+class Footprint(NamedTuple):
+    """Bytes on the device while networks train, at most, beside the data they share.
 
-    Parameters, gradient, update, best epoch and optimiser state, each twice, because XLA
-    may keep the old and the new; activations and their gradients of one mini-batch and of
-    the validation part. The features and labels, which all networks share, not counted.
+    Attributes:
+      network: Parameters, gradient, update, best epoch and optimiser state, each twice,
+        because XLA may keep the old and the new; curves; activations and their gradients
+        of one mini-batch, or activations of the validation part.
+      batch: A mini-batch, gathered from the features.
+      gathers: Whether a network alone needs one: not if it takes all features as they are.
     """
+
+    network: int
+    batch: int
+    gathers: bool
+
+    def of_chunk(self, n_networks: int) -> int:
+        """Bytes of networks side by side.
+
+        Beside the gathered mini-batch, each is given one of its own, as XLA does where an
+        optimiser searches along a line.
+        """
+        n_batches = self.gathers + (n_networks if n_networks > 1 else 0)
+        return n_networks * self.network + n_batches * self.batch
+
+
+def footprint(layer_sizes: tuple[int, ...], data: Data, settings: Settings) -> Footprint:
+    """Estimates what networks of these widths need, from above."""
     dtype = data.y.dtype
 
     def start(rate: jax.Array) -> tuple[Params, optax.OptState]:
@@ -136,10 +156,16 @@ def bytes_of_network(layer_sizes: tuple[int, ...], data: Data, settings: Setting
     state_bytes = sum(
         leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(opt_state)
     )
+    n_rows = settings.plan.batch_size
     n_val = 0 if data.X_val is None else data.X_val.shape[0]
-    n_rows = max(settings.plan.batch_size, n_val)
-    n_units = 1 + sum(layer_sizes[1:])
+    n_activations = max(4 * n_rows, 3 * n_val) * (1 + sum(layer_sizes[1:]))
     curves = (2 + len(settings.metrics)) * settings.plan.n_epochs
-    return 2 * state_bytes + dtype.itemsize * (
-        8 * n_params + 4 * n_rows * n_units + 2 * curves
+    is_low = data.X.dtype != dtype
+    # A CPU multiplies bfloat16 in float32, and XLA may keep several copies of that.
+    feature_bytes = data.X.dtype.itemsize + (3 * dtype.itemsize if is_low else 0)
+    return Footprint(
+        network=2 * state_bytes
+        + dtype.itemsize * (8 * n_params + n_activations + 2 * curves),
+        batch=n_rows * (data.X.shape[1] * feature_bytes + 4 * dtype.itemsize),
+        gathers=is_low or not settings.plan.is_full_batch,
     )

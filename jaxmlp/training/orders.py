@@ -56,7 +56,7 @@ class Plan(NamedTuple):
 
     @property
     def block(self) -> int:
-        """Epochs drawn at once."""
+        """Epochs drawn at once, and run before the host looks up."""
         return min(self.n_epochs, max(1, _BLOCK_SIZE // self.n_samples))
 
 

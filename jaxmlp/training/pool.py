@@ -17,7 +17,7 @@ from jaxmlp.training.grid import (
     Choice,
     Draws,
     HiddenSizes,
-    bytes_of_network,
+    footprint,
     run_chunk,
     start_chunk,
 )
@@ -95,16 +95,21 @@ def plan_groups(
         columns = zip(*(choices[i].hidden_sizes for i in networks), strict=True)
         widest = tuple(map(max, columns))
         sizes = (work.draws.n_features, *widest, 1)
-        each = bytes_of_network(sizes, work.data, work.settings)
-        most = min(wanted, memory_limit // each, len(networks))
-        if most == 0:
+        need = footprint(sizes, work.data, work.settings)
+        fits = [
+            n
+            for n in range(1, min(wanted, len(networks)) + 1)
+            if need.of_chunk(n) <= memory_limit
+        ]
+        if not fits:
             raise ValueError(
                 f"memory_limit of {memory_limit} bytes is too little: a network of widths "
-                f"{sizes} may take {each}"
+                f"{sizes} may take {need.of_chunk(1)}; raise it, or give narrower ones"
             )
+        most = max(fits)
         n_chunks = -(-len(networks) // most)
         size = -(-len(networks) // n_chunks)
-        n_threads = min(n_threads, memory_limit // (size * each))
+        n_threads = min(n_threads, memory_limit // need.of_chunk(size))
         padded = networks + networks[-1:] * (n_chunks * size - len(networks))
         groups.append(
             Group(widest, [padded[i : i + size] for i in range(0, len(padded), size)])
@@ -126,7 +131,7 @@ def run_groups(
       choices: What distinguishes the networks.
       groups: From `plan_groups`.
       n_threads: Chunks that train at the same time.
-      stop: When set, chunks end at their next report, or before they begin.
+      stop: When set, chunks end after the block that they are in, or do not begin.
 
     Yields:
       Reports as they come; of each chunk the last one has its outcome.
@@ -208,11 +213,11 @@ def _train_chunk(
             work.orders,
             work.settings.plan,
             work.every,
+            stop.is_set,
         )
-        for state, n_done in chunks:  # noqa: B007 (the last state is used below)
-            reports.put(Report(networks, n_done, None))
-            if stop.is_set():
-                break
+        for state, n_done, has_ended in chunks:  # noqa: B007 (the last state counts)
+            if not has_ended:
+                reports.put(Report(networks, n_done, None))
     outcome = jax.device_get((state.best, history_of(state, n_done)))
     reports.put(Report(networks, n_done, outcome))
 

@@ -56,8 +56,8 @@ class SearchResult(NamedTuple):
     Attributes:
       table: One row for each network: hidden sizes, within them learning rates, penalties
         and seeds, in the order given.
-      networks: The `n_best` networks with the lowest validation losses, best first; equal
-        ones in the table's order.
+      networks: The `n_best` networks with the lowest finite validation losses, best first;
+        equal ones in the table's order.
     """
 
     table: list[Configuration]
@@ -109,7 +109,8 @@ class Ranking:
                 self._n_done[index] = self._settings.plan.n_epochs
                 best, history = jax.tree.map(lambda a, p=position: a[p], report.outcome)
                 self._rows[index] = row = _row(self._choices[index], best, history)
-                self._kept.append((row.val_loss, index, best.params, history))
+                if math.isfinite(row.val_loss):
+                    self._kept.append((row.val_loss, index, best.params, history))
         self._kept = sorted(self._kept, key=lambda kept: kept[:2])[: self._n_best]
 
     def progress(self) -> SearchProgress:
@@ -122,11 +123,12 @@ class Ranking:
 
     def result(self) -> SearchResult:
         """The outcome of the whole search."""
-        if not math.isfinite(self._kept[0][0]):
+        if not self._kept:
             rate = min(choice.learning_rate for choice in self._choices)
+            l2 = min(choice.l2 for choice in self._choices)
             raise FloatingPointError(
-                "no configuration had a finite validation loss: even the smallest "
-                f"learning rate, {rate:g}, is too large for these data"
+                "no configuration had a finite validation loss: even the smallest learning "
+                f"rate, {rate:g}, and penalty, {l2:g}, are too large for these data"
             )
         networks = [
             Network(

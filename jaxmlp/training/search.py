@@ -1,7 +1,6 @@
 """Choice of step size, width and penalty on the validation part."""
 
 import itertools
-import math
 import threading
 from collections.abc import Callable, Sequence
 
@@ -82,7 +81,8 @@ def search(
       batch_size: Examples a step, as in `fit`.
       l2: Strengths of the L2 penalty to try, as in `fit`.
       n_seeds: Starting parameters to try for each combination.
-      n_best: Networks to keep, for an ensemble.
+      n_best: Networks to keep, for an ensemble; fewer are kept if fewer had a finite
+        validation loss.
       optimizer: Makes the optimiser from a step size, such as `optax.adam`.
       init: `"he"` or `"xavier"`.
       sample_weight: Non-negative weights, `(n,)`, as in `fit`.
@@ -100,8 +100,8 @@ def search(
       n_parallel: Networks in a chunk; None is 1 on a CPU and as many as memory allows on
         an accelerator.
       memory_limit: Bytes that the networks in training may take on the device, beside
-        the data: parameters, optimiser states, activations of a mini-batch and of the
-        validation part. Chunks are made so small that they keep it.
+        the data: parameters, optimiser states, mini-batches, activations of them and
+        of the validation part. Chunks and threads are made so few that they keep it.
 
     Returns:
       A `SearchResult`.
@@ -133,6 +133,13 @@ def search(
       Lecture, "Data Splits".
     """
     check_key(key)
+    if isinstance(optimizer, optax.GradientTransformation) or not callable(optimizer):
+        raise ValueError(
+            "optimizer must make an optimiser from a step size, such as optax.sgd or "
+            f"functools.partial(optax.sgd, momentum=0.9), not be one: {optimizer!r}"
+        )
+    if X_val is None or y_val is None:
+        raise ValueError("search chooses on a validation part: give X_val and y_val")
     # A Python float is float64 where JAX has 64 bits switched on.
     is_wide = np.asarray(X_train).dtype == jnp.result_type(float) == np.float64
     dtype = np.dtype(np.float64 if is_wide else np.float32)
@@ -162,7 +169,8 @@ def search(
         metrics=None,
         penalize_bias=penalize_bias,
     )
-    n_best = min(check_count("n_best", n_best), len(choices))
+    if check_count("n_best", n_best) > len(choices):
+        raise ValueError(f"n_best is {n_best}, but there are only {len(choices)} networks")
     if callback_every is not None:
         callback_every = check_count("callback_every", callback_every)
     if n_parallel is not None:
@@ -179,9 +187,8 @@ def search(
         has_penalty=any(choice.l2 for choice in choices),
         every=callback_every,
     )
-    groups, n_threads = plan_groups(
-        work, choices, n_parallel, check_count("memory_limit", memory_limit)
-    )
+    memory_limit = check_count("memory_limit", memory_limit, most=2**63)
+    groups, n_threads = plan_groups(work, choices, n_parallel, memory_limit)
     stop = threading.Event()
     ranking = Ranking(choices, n_best, settings)
     for report in run_groups(work, choices, groups, n_threads, stop):
@@ -189,6 +196,9 @@ def search(
         if callback is not None and callback(ranking.progress()):
             stop.set()
     return ranking.result()
+
+
+_GREATEST = float(np.finfo(np.float32).max)
 
 
 def _choices(
@@ -219,11 +229,11 @@ def _check_penalties(l2: Sequence[float]) -> tuple[float, ...]:
 
 
 def _check_learning_rates(learning_rates: Sequence[float]) -> tuple[float, ...]:
-    rates = tuple(dict.fromkeys(float(rate) for rate in learning_rates))
+    rates = tuple(dict.fromkeys(map(float, np.atleast_1d(learning_rates).tolist())))
     if not rates:
         raise ValueError("learning_rates is empty")
     for rate in rates:
-        if not (math.isfinite(rate) and rate > 0):
+        if not 0 < rate < _GREATEST:
             raise ValueError(f"learning_rates must be positive and finite, not {rate}")
     return rates
 
@@ -231,6 +241,10 @@ def _check_learning_rates(learning_rates: Sequence[float]) -> tuple[float, ...]:
 def _check_hidden_sizes(
     hidden_sizes: Sequence[int | Sequence[int]],
 ) -> tuple[HiddenSizes, ...]:
+    if not isinstance(hidden_sizes, Sequence):
+        raise ValueError(
+            f"hidden_sizes must be a sequence such as [{hidden_sizes}], not {hidden_sizes}"
+        )
     widths = []
     for sizes in hidden_sizes:
         if isinstance(sizes, Sequence):

@@ -31,7 +31,7 @@ def stack_params(networks: Sequence[Params]) -> Params:
       Parameters with leading axis k, weights `(k, d_in, d_out)`, biases `(k, d_out)`.
 
     Raises:
-      ValueError: There is no network, or their inputs differ.
+      ValueError: There is no network, or their inputs or types differ.
 
     Example:
       >>> import jax
@@ -41,6 +41,9 @@ def stack_params(networks: Sequence[Params]) -> Params:
       >>> [layer.w.shape for layer in stacked]
       [(3, 3, 8), (3, 8, 1)]
     """
+    dtypes = {array.dtype for array in jax.tree.leaves(networks)}
+    if len(dtypes) > 1:
+        raise ValueError(f"networks must be of one floating-point type, not of {dtypes}")
     depth = max((len(params) for params in networks), default=0)
     deep = [_deepen(params, depth) for params in networks]
     widths = [[layer.b.shape[0] for layer in params[:-1]] for params in deep]

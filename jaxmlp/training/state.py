@@ -33,6 +33,7 @@ class Data(NamedTuple):
       sample_weight: `(n,)` or None.
       X_val: `(n_val, p)` or None.
       y_val: `(n_val,)` or None.
+      val_weight: Weights of the validation part by label, `(n_val,)` or None.
     """
 
     X: jax.Array
@@ -40,6 +41,7 @@ class Data(NamedTuple):
     sample_weight: jax.Array | None
     X_val: jax.Array | None
     y_val: jax.Array | None
+    val_weight: jax.Array | None
 
 
 class Settings(NamedTuple):

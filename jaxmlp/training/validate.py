@@ -1,11 +1,13 @@
 """Checks of all else that a caller gives, before anything is compiled."""
 
+import itertools
 import math
 import operator
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -17,8 +19,17 @@ from jaxmlp.training.state import Data, MetricFn, OptimizerFactory, Settings
 
 def check_params(params: Params) -> tuple[int, np.dtype[Any]]:
     """Returns the parameters' input width and type, or raises ValueError."""
-    if not params or not all(isinstance(layer, Layer) for layer in params):
+    is_tuple = isinstance(params, tuple) and params
+    if not is_tuple or not all(isinstance(layer, Layer) for layer in params):
         raise ValueError("params must be a tuple of Layer, as init_params returns")
+    sizes = [*np.shape(params[0].w)[:1], *(np.size(layer.b) for layer in params)]
+    wanted = [((d_in, d_out), (d_out,)) for d_in, d_out in itertools.pairwise(sizes)]
+    shapes = [(np.shape(layer.w), np.shape(layer.b)) for layer in params]
+    if shapes != wanted or sizes[-1] != 1:
+        raise ValueError(
+            "params must be layers (d_in, d_out) and (d_out,) that follow each other and "
+            f"end in 1, not of shapes {shapes}"
+        )
     dtypes = {array.dtype for array in jax.tree.leaves(params)}
     dtype = np.dtype(dtypes.pop())
     if dtypes or dtype not in (np.float32, np.float64):
@@ -27,7 +38,12 @@ def check_params(params: Params) -> tuple[int, np.dtype[Any]]:
             f"params must be all float32 or all float64, not {found}: steps much smaller "
             'than a weight would be lost (compute_dtype="bfloat16" multiplies in less)'
         )
-    return params[0].w.shape[0], dtype
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise ValueError(
+            "params are float64, which JAX has switched off: set jax_enable_x64, or run in "
+            "`with jax.enable_x64(True):`"
+        )
+    return sizes[0], dtype
 
 
 def check_key(key: jax.Array) -> jax.Array:
@@ -58,7 +74,7 @@ def check_opt_state(
     """Raises ValueError unless the optimiser could have this state for these params."""
     wanted = jax.eval_shape(optimizer.init, params)
     same = str(jax.tree.structure(wanted)) == str(jax.tree.structure(opt_state)) and all(
-        np.shape(a) == b.shape
+        (np.shape(a), jnp.result_type(a)) == (b.shape, b.dtype)
         for a, b in zip(jax.tree.leaves(opt_state), jax.tree.leaves(wanted), strict=True)
     )
     if not same:
@@ -139,17 +155,18 @@ def check_l2(name: str, l2: Any) -> float:
         value = float(l2)
     except (TypeError, ValueError):
         value = math.nan
-    if not (math.isfinite(value) and value >= 0):
+    if not 0 <= value < np.finfo(np.float32).max:
         raise ValueError(f"{name} must be a finite number from 0, not {l2!r}")
     return value
 
 
-def check_count(name: str, value: Any, *, least: int = 1) -> int:
+def check_count(name: str, value: Any, *, least: int = 1, most: int = 2**31 - 1) -> int:
     """Returns `value` as an int, or raises ValueError unless it is a whole number."""
     try:
         count = operator.index(value)
     except TypeError:
         count = least - 1
-    if not least <= count < 2**31 or isinstance(value, bool):
-        raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
+    if not least <= count <= most or isinstance(value, bool):
+        limits = f"{least} to {most}" if count > most else least
+        raise ValueError(f"{name} must be a whole number from {limits}, not {value!r}")
     return count

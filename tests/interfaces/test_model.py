@@ -80,6 +80,13 @@ def change(path, **fields):
     (path / "model.json").write_text(json.dumps({**description, **fields}))
 
 
+def change_tensors(path, function, more=()):
+    tensors = load_file(path / "model.safetensors")
+    changed = {name: function(array) for name, array in tensors.items()}
+    changed |= {f"more.{i}": array for i, array in enumerate(more)}
+    save_file(changed, path / "model.safetensors")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -89,6 +96,10 @@ def change(path, **fields):
         lambda path: (path / "model.json").write_text("{"),
         lambda path: (path / "model.json").write_text("[]"),
         lambda path: (path / "model.json").write_bytes(b"\xff\xfe"),
+        lambda path: change_tensors(path, lambda array: array * np.float32(np.nan)),
+        lambda path: change_tensors(path, lambda array: array.astype(np.int32)),
+        lambda path: change_tensors(path, lambda array: array, more=[np.zeros(1)] * 2),
+        lambda path: change_tensors(path, lambda array: array[:0, :0]),
         lambda path: change(path, format=99),
         lambda path: change(path, columns=[]),
         lambda path: change(path, columns=[{"kind": "code"}]),

@@ -387,6 +387,18 @@ def test_ensemble_of_seeds_and_penalties(cli, data, tmp_path):
     assert evaluated["log_loss"] == pytest.approx(log_loss(y, p), rel=1e-5)
 
 
+def test_diverged_networks_are_left_out_of_the_ensemble(cli, data, tmp_path):
+    out = tmp_path / "model"
+    finished = cli("train", data, "--target", "bought", "--out", out, "--hidden", "3",
+                   "--learning-rate", "0.1,1e30", "--epochs", "2",
+                   "--ensemble", "2")  # fmt: skip
+    assert finished.code == 0
+    assert "the ensemble has 1 networks, not 2" in finished.err
+    report = json.loads((out / "report.json").read_text())
+    assert [row["learning_rate"] for row in report["ensemble"]] == [0.1]
+    assert {layer.w.shape[0] for layer in load_model(out).networks} == {1}
+
+
 def test_screen_shows_the_penalties_and_the_ensemble(cli, data, tmp_path):
     finished = cli("train", data, "--target", "bought", "--out", tmp_path / "m",
                    "--hidden", "3", "--learning-rate", "0.1", "--epochs", "2",
@@ -439,6 +451,7 @@ def test_float64_and_lbfgs(tmp_path):
     ("flags", "message"),
     [
         (("--ensemble", "9"), "--ensemble 9: the search has 2 networks"),
+        (("--ensemble", "2", "--learning-rate", "1,1"), "error: --ensemble 2: the search"),
         (("--ensemble", "0"), "--ensemble"),
         (("--seeds", "0"), "--seeds"),
         (("--l2", "-1"), "'-1' is not numbers from 0"),
@@ -447,6 +460,7 @@ def test_float64_and_lbfgs(tmp_path):
         (("--clip-norm", "x"), "'x' is not a positive number"),
         (("--optimizer", "lbfgs", "--batch-size", "8"), "--batch-size: L-BFGS takes"),
         (("--device", "abacus"), "--device"),
+        (("--device", "tpu"), "value for --device: JAX finds no tpu, only: "),
         (("--dtype", "float8"), "--dtype"),
     ],
 )

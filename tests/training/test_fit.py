@@ -165,6 +165,14 @@ def test_class_weights_are_sample_weights():
     chex.assert_trees_all_equal(by_class, by_row)
 
 
+def test_class_weights_weight_the_validation_loss():
+    X_val, y_val, _ = make_data(30, seed=1)
+    result = fit_with_validation(class_weight={0: 1, 1: 5})
+    weights = np.where(y_val == 1, 5.0, 1.0).astype(np.float32)
+    expected = float(mean_loss(result.params, X_val, y_val, weights))
+    assert result.history["val_loss"][-1] == pytest.approx(expected, rel=1e-5)
+
+
 def test_balanced_classes_weigh_the_same():
     X, y, _ = make_data(40)
     y = (np.arange(40) < 5).astype(int)
@@ -256,6 +264,10 @@ def test_callback_stops_and_keeps_what_it_took():
 
     result = fit_with_validation(callback=stop_at_four, callback_every=2)
     assert len(taken) == 2
+    seen = []
+    fit_with_validation(callback=seen.append)
+    with pytest.raises(RuntimeError, match="within the callback"):
+        seen[0].result()
     chex.assert_trees_all_equal(taken[1], result)
     plain = fit_with_validation(n_epochs=4)
     chex.assert_trees_all_equal(result.params, plain.params)
@@ -308,15 +320,16 @@ def test_device_is_where_the_result_is(device):
 
 
 @pytest.mark.skipif(jax.default_backend() == "cpu", reason="needs an accelerator")
-def test_accelerator_agrees_with_the_cpu():
-    X, y, _ = make_data(2_000)
+def test_accelerator_agrees_with_the_cpu(dtype):
+    X, y, _ = make_data(2_000, dtype=dtype)
     settings = {"optimizer": SGD, "n_epochs": 5, "batch_size": 64}
     here, on_cpu = (
-        fit(KEY, make_params(DEPTHS[1]), X, y, **settings, device=device)
+        fit(KEY, make_params(DEPTHS[1], dtype), X, y, **settings, device=device)
         for device in (None, "cpu")
     )
-    # 155 float32 steps on the same mini-batches, sums in another order.
-    assert relative_error(here.params, jax.device_get(on_cpu.params)) <= 1e-4
+    # 160 steps on the same mini-batches, sums in another order.
+    tolerance = 1e-4 if dtype == np.float32 else 1e-11
+    assert relative_error(here.params, jax.device_get(on_cpu.params)) <= tolerance
 
 
 def test_large_table_trains_on_every_row(dtype):
@@ -453,6 +466,47 @@ def test_gradient_fn_replaces_the_gradient():
     chex.assert_trees_all_close(doubled.params, faster.params, rtol=1e-5)
 
 
+def test_types_that_do_not_fit_together_are_named():
+    data = make_data(8, dtype=np.float64)[:2]
+    settings = {"optimizer": MOMENTUM, "n_epochs": 1, "batch_size": 8}
+    single = MOMENTUM.init(make_params(DEPTHS[1]))
+    with jax.enable_x64(True):
+        params = make_params(DEPTHS[1], np.float64)
+        with pytest.raises(ValueError, match="opt_state does not belong to"):
+            fit(KEY, params, *data, opt_state=single, **settings)
+    with pytest.raises(ValueError, match="params are float64, which JAX has switched off"):
+        fit(KEY, params, *data, **settings)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e38, 1e300])
+def test_only_the_ratios_of_weights_count(scale):
+    X, y, weight = make_data(20, weighted=True)
+    settings = {"optimizer": SGD, "n_epochs": 1, "batch_size": 8}
+    params = make_params(DEPTHS[1])
+    expected = fit(KEY, params, X, y, sample_weight=weight, **settings)
+    power = 2.0 ** round(np.log2(scale))
+    scaled_weight = weight.astype(float) * power
+    scaled = fit(KEY, params, X, y, sample_weight=scaled_weight, **settings)
+    chex.assert_trees_all_equal(scaled, expected)
+    huge = {0: scale, 1: 3 * scale}
+    by_class = [
+        fit(KEY, params, X, y, class_weight=weights, **settings)
+        for weights in (huge, {0: 1, 1: 3})
+    ]
+    chex.assert_trees_all_close(*by_class, rtol=1e-6)
+
+
+def test_epoch_without_weight_has_no_loss_and_no_step():
+    X, y, _ = make_data(9)
+    weight = np.zeros(9)
+    weight[epoch_order(KEY, 0, 9)[-1]] = 1  # in the mini-batch that is dropped
+    params = make_params(DEPTHS[1])
+    settings = {"optimizer": SGD, "n_epochs": 1, "batch_size": 8, "drop_last": True}
+    result = fit(KEY, params, X, y, sample_weight=weight, **settings)
+    assert result.history["train_loss"] == [0]
+    chex.assert_trees_all_equal(result.params, params)
+
+
 def test_divergence_is_seen_in_the_history():
     result = fit_with_validation(optimizer=optax.sgd(1e30), n_epochs=3)
     assert not np.isfinite(result.history["val_loss"]).any()
@@ -505,6 +559,9 @@ VALIDATION = {"X_val": X, "y_val": Y}
         ({"opt_state": optax.adam(0.1).init({})}, "opt_state does not belong to"),
         ({"key": 0}, "key must be one JAX random key"),
         ({"key": jax.random.split(KEY, 3)}, "key must be one JAX random key"),
+        ({"params": list(make_params((5, 1)))}, "params must be a tuple of Layer"),
+        ({"params": make_params((5, 3, 1))[::-1]}, "that follow each other and end in 1"),
+        ({"params": make_params((5, 3, 1))[:1]}, "that follow each other and end in 1"),
         ({"device": 0}, "device must be a JAX device or its name, not 0"),
         ({"device": "abacus"}, "device 'abacus' is not to be had; JAX sees:"),
         ({"compute_dtype": "float16"}, "bfloat16 or the parameters' float32, not 'floa"),

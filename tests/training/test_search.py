@@ -19,7 +19,11 @@ from jaxmlp import (
 )
 from jaxmlp.training import pool
 from jaxmlp.training.arrays import check_data
-from jaxmlp.training.grid import Choice, bytes_of_network, draw_starts
+from jaxmlp.training.grid import (
+    Choice,
+    draw_starts,
+    footprint,
+)
 from jaxmlp.training.orders import make_orders
 from jaxmlp.training.validate import make_settings
 from tests.helpers import relative_error
@@ -44,7 +48,8 @@ def run(data, **options):
         "n_epochs": 12,
         "batch_size": 16,
     }
-    return search(KEY, *data, **{**defaults, **options})
+    options = {"key": KEY, **defaults, **options}
+    return search(options.pop("key"), *data, **options)
 
 
 @pytest.mark.parametrize(("optimizer", "n_parallel"), [(optax.sgd, 1), (optax.adam, 3)])
@@ -154,6 +159,9 @@ def test_same_key_same_bits_whatever_the_chunks_and_threads(data, n_parallel, mo
     assert done == sorted(done)
     assert (done[-1], seen[-1].n_epochs) == (6 * 12, 6 * 12)
     assert seen[-1].table == plain.table
+    ends = run(data, **{**options, "n_best": 1}, callback=lambda now: seen.append("end"))
+    assert ends.table == plain.table
+    assert seen.count("end") == (6 if n_parallel == 1 else 3)
     assert any(0 < len(now.table) < 6 for now in seen)
 
 
@@ -207,26 +215,37 @@ def best_epoch_with_patience(curve, patience):
 
 def test_memory_limit_cuts_chunks_and_changes_little(data):
     options = {"hidden_sizes": (3, 30), "n_seeds": 3, "n_parallel": 12}
-    free = run(data, **options)
-    sizes = (4, 30, 1)
+    free = run(data, **options, memory_limit=2**40)
     work = grid_work(data)
-    each = bytes_of_network(sizes, work.data, work.settings)
+    need = footprint((4, 30, 1), work.data, work.settings)
     choices = [Choice((30,), 0.1, 0.0, seed) for seed in range(12)]
-    for limit, size in ((each * 5, 4), (each, 1), (each * 100, 12)):
+    for n_networks, size in ((5, 4), (1, 1), (100, 12)):
+        limit = need.of_chunk(n_networks)
         (group,), n_threads = pool.plan_groups(work, choices, 12, limit)
         assert {len(chunk) for chunk in group.chunks} == {size}
-        assert n_threads * size * each <= limit
-    tight = run(data, **options, memory_limit=each * 5)
+        assert n_threads * need.of_chunk(size) <= limit
+    tight = run(data, **options, memory_limit=need.of_chunk(5))
     for a, b in zip(free.table, tight.table, strict=True):
         assert b.val_loss == pytest.approx(a.val_loss, rel=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", [optax.sgd, optax.adam])
-@pytest.mark.parametrize("widths", [(), (30,), (30, 20)])
+@pytest.mark.parametrize("widths", [(), (30, 20)])
 @pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimizer": optax.adam},
+        {"p": 300, "batch_size": 64},
+        {"p": 300, "batch_size": 64, "compute_dtype": "bfloat16"},
+        {"p": 300, "batch_size": 100, "compute_dtype": "bfloat16"},
+        {"p": 300, "batch_size": 100, "optimizer": optax.lbfgs},
+        {"p": 300, "batch_size": 64, "optimizer": optax.lbfgs},
+    ],
+)
 @jax.numpy_dtype_promotion("standard")
-def test_memory_limit_is_kept(data, optimizer, widths, size):
-    work = grid_work(data, optimizer=optimizer, widths=widths)
+def test_memory_limit_is_kept(data, options, widths, size):
+    work = grid_work(data, widths=widths, **options)
     choices = [Choice(widths, 0.1, 0.0, 0)] * size
     group = pool.Group(widths, [list(range(size))])
     program = pool._compile(work, choices, group).run
@@ -235,29 +254,47 @@ def test_memory_limit_is_kept(data, optimizer, widths, size):
     # What XLA itself says that the program holds at once, beside the data.
     held = memory.argument_size_in_bytes - shared + memory.temp_size_in_bytes
     held += memory.output_size_in_bytes - memory.alias_size_in_bytes
-    assert held <= size * bytes_of_network((4, *widths, 1), work.data, work.settings)
+    sizes = (work.draws.n_features, *widths, 1)
+    assert held <= footprint(sizes, work.data, work.settings).of_chunk(size)
 
 
-def grid_work(data, optimizer=optax.sgd, widths=(30,)):
-    """What a search would hand to its threads."""
+def grid_work(
+    data, widths=(30,), *, p=4, batch_size=16, optimizer=optax.sgd, compute_dtype=None
+):
+    """What a search would hand to its threads, of features repeated to p columns."""
+    X, y, X_val, y_val = data
+    X, X_val = (np.tile(features, (1, p // 4)) for features in (X, X_val))
     checked = check_data(
-        *data[:2], dtype=np.float32, X_val=data[2], y_val=data[3], augmented=True
+        X,
+        y,
+        dtype=np.float32,
+        compute_dtype=compute_dtype,
+        X_val=X_val,
+        y_val=y_val,
+        augmented=True,
     )
     settings = make_settings(
         checked,
         optimizer=optimizer,
         gradient_fn=None,
         n_epochs=12,
-        batch_size=16,
+        batch_size=batch_size,
         drop_last=False,
         patience=None,
         metrics=None,
         penalize_bias=False,
     )
-    draws, seed = draw_starts(KEY, [Choice(widths, 0.1, 0.0, 11)], 4, "he", "float32")
+    draws, seed = draw_starts(KEY, [Choice(widths, 0.1, 0.0, 11)], p, "he", "float32")
     device = jax.devices()[0]
     orders = make_orders(seed, settings.plan, device)
     return pool.Work(checked, settings, draws, orders, device, False, None)
+
+
+def test_bfloat16_side_by_side(data):
+    options = {"hidden_sizes": (3, 8), "compute_dtype": "bfloat16"}
+    alone, together = (run(data, **options, n_parallel=n) for n in (1, 4))
+    for a, b in zip(alone.table, together.table, strict=True):
+        assert b.val_loss == pytest.approx(a.val_loss, rel=1e-2)
 
 
 def test_repeated_searches_trace_once(data):
@@ -297,8 +334,16 @@ def test_diverging_runs_stay_in_the_table_and_are_not_chosen(data):
     assert result.best.configuration.learning_rate == 0.1
 
 
+def test_diverged_networks_are_in_no_ensemble(data):
+    result = run(data, learning_rates=(1e30, 0.1), hidden_sizes=(8,), n_best=2)
+    assert [n.configuration.learning_rate for n in result.networks] == [0.1]
+    assert len(result.table) == 2
+
+
 def test_all_diverging(data):
-    with pytest.raises(FloatingPointError, match=r"rate, 1e\+30, is too large"):
+    with pytest.raises(
+        FloatingPointError, match=r"rate, 1e\+30, and penalty, 0, are too large"
+    ):
         run(data, learning_rates=(1e30,), hidden_sizes=(8,))
 
 
@@ -325,6 +370,8 @@ def test_xavier_starts_elsewhere(data):
             "learning_rates must be positive and finite, not -1",
         ),
         ({"learning_rates": (float("nan"),)}, "learning_rates must be positive and finite"),
+        ({"learning_rates": (1e39,)}, "learning_rates must be positive and finite, not 1e"),
+        ({"hidden_sizes": 3}, r"hidden_sizes must be a sequence such as \[3\], not 3"),
         ({"hidden_sizes": ()}, "hidden_sizes is empty"),
         ({"hidden_sizes": (-1,)}, "hidden_sizes must be a whole number from 0, not -1"),
         ({"hidden_sizes": ((3, 0),)}, "hidden_sizes must be a whole number from 1, not 0"),
@@ -332,10 +379,15 @@ def test_xavier_starts_elsewhere(data):
         ({"n_parallel": 0}, "n_parallel must be a whole number from 1"),
         ({"init": "zero"}, "'he' or 'xavier', not 'zero'"),
         ({"memory_limit": 1_000}, "memory_limit of 1000 bytes is too little: a network of"),
-        ({"memory_limit": 0}, "memory_limit must be a whole number from 1"),
+        ({"memory_limit": 0}, "memory_limit must be a whole number from 1, not 0"),
+        ({"n_epochs": 2**31}, "n_epochs must be a whole number from 1 to 2147483647, not"),
+        ({"optimizer": optax.sgd(0.1)}, "optimizer must make an optimiser from a step"),
+        ({"optimizer": "sgd"}, "optimizer must make an optimiser from a step size"),
+        ({"key": 0}, "key must be one JAX random key"),
         ({"l2": (-1,)}, "l2 must be a finite number from 0, not -1"),
         ({"l2": ()}, "l2 is empty"),
         ({"n_seeds": 0}, "n_seeds must be a whole number from 1"),
+        ({"n_best": 9}, "n_best is 9, but there are only 8 networks"),
         ({"n_best": 0}, "n_best must be a whole number from 1"),
         ({"callback_every": 0}, "callback_every must be a whole number from 1"),
         ({"device": "abacus"}, "device 'abacus' is not to be had; JAX sees:"),
@@ -358,3 +410,5 @@ def test_bad_arrays_are_called_by_their_argument(data):
         run((X, y + 1, X_val, y_val))
     with pytest.raises(ValueError, match="X_val must have 4 columns, as X_train, not 3"):
         run((X, y, X_val[:, :3], y_val))
+    with pytest.raises(ValueError, match="search chooses on a validation part"):
+        run((X, y, None, None))
