@@ -279,7 +279,7 @@ def compare_parameters(torch: Torch | None, folder: Path) -> dict:
     orders = np.stack([epoch_order(KEY, k, n) for k in range(n_epochs)])
     batches = orders.reshape(-1, batch_size)
     params = init_params(jax.random.key(0), (p, q, 1), dtype=np.float64)
-    tiny = 1e-20  # the three add Adam's epsilon in different places
+    tiny = 1e-20  # scikit-learn adds Adam's epsilon before the correction of the bias
     differences = {}
     for name, optimizer in {
         "sgd": optax.sgd(0.1),
@@ -367,6 +367,8 @@ def main() -> None:
     versions["python"] = platform.python_version()
     versions["torch"] = torch and torch.version
     print(f"{versions}, {n_threads} threads, {jax.devices()[0].device_kind}")
+    if torch is None:
+        print("scikit-learn is the only peer: PyTorch's Python is not given")
     print(f"medians of {options.rounds} rounds, µs a step", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = []
