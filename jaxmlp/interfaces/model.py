@@ -30,7 +30,9 @@ FORMAT = 2
 
 _FILES = {"model.safetensors", "model.json", "report.json"}
 
-_BLOCK = 4096  # rows predicted at once: one compiled shape, bounded memory
+# Rows predicted at once: one compiled shape, and bounded memory for wide networks too.
+_BLOCK = 4096
+_MOST_ACTIVATIONS = 2**26
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,12 @@ def predict_logits(networks: Params, X: NDArray[np.floating]) -> NDArray[np.floa
     Returns:
       Logits, `(n,)`.
     """
+    n_units = sum(layer.b.size for layer in networks)
+    n_rows = max(1, min(_BLOCK, _MOST_ACTIVATIONS // n_units))
     blocks = []
-    for start in range(0, len(X), _BLOCK):
-        block = X[start : start + _BLOCK]
-        padded = np.pad(block, ((0, _BLOCK - len(block)), (0, 0)))
+    for start in range(0, len(X), n_rows):
+        block = X[start : start + n_rows]
+        padded = np.pad(block, ((0, n_rows - len(block)), (0, 0)))
         blocks.append(np.asarray(_logits(networks, padded))[: len(block)])
     return np.concatenate(blocks)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from jaxmlp import ensemble_logits
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces import model as model_module
@@ -27,6 +28,22 @@ def test_same_predictions_to_the_bit_in_a_new_process(model, data):
     arguments = [sys.executable, "-c", IN_A_NEW_PROCESS, str(model), str(data)]
     there = subprocess.run(arguments, capture_output=True, check=True, timeout=120)
     assert there.stdout == here.tobytes()
+
+
+def test_wide_networks_are_predicted_in_blocks_of_fewer_rows(model, data, monkeypatch):
+    loaded, table = load_model(model), read_table(data)
+    expected = loaded.logits(table)
+    shapes = []
+
+    def watched(networks, X):
+        shapes.append(X.shape[0])
+        return ensemble_logits(networks, X)
+
+    n_units = sum(layer.b.size for layer in loaded.networks)
+    monkeypatch.setattr(model_module, "_MOST_ACTIVATIONS", 50 * n_units)
+    monkeypatch.setattr(model_module, "_logits", watched)
+    np.testing.assert_allclose(loaded.logits(table), expected, rtol=1e-5)
+    assert shapes == [50, 50, 50]  # of 120 rows
 
 
 def test_saved_again_it_is_the_same(model, tmp_path):
