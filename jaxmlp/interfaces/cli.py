@@ -32,14 +32,15 @@ from jaxmlp.interfaces.options import (
     parse_positive,
     parse_split,
 )
-from jaxmlp.interfaces.pipeline import (
+from jaxmlp.interfaces.pipeline import train_on_table
+from jaxmlp.interfaces.recipe import (
     DtypeName,
     OptimizerName,
     Recipe,
     ScheduleName,
     check_recipe,
-    train_on_table,
 )
+from jaxmlp.training.validate import find_device
 
 app = typer.Typer(
     add_completion=False,
@@ -371,12 +372,9 @@ def _configure(device: str | None, dtype: DtypeName) -> None:
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     try:
-        jax.devices(device)
-    except RuntimeError as error:
-        found = ", ".join(sorted({d.platform for d in jax.devices()}))
-        raise typer.BadParameter(
-            f"JAX finds no {device}, only: {found}", param_hint="--device"
-        ) from error
+        find_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
 def _device(wanted: str | None) -> str:

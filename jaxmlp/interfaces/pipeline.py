@@ -3,15 +3,14 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jaxmlp.core.params import InitMethod, Params
+from jaxmlp.core import Params
 from jaxmlp.data.columns import decode, explain_texts, infer_kinds
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
@@ -20,84 +19,17 @@ from jaxmlp.data.split import Split, train_val_test_split
 from jaxmlp.data.tables import one_line
 from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
 from jaxmlp.interfaces.model import Model, predict_logits
+from jaxmlp.interfaces.recipe import (
+    Recipe,
+    batch_size_of,
+    learning_rates_of,
+    make_optimizer,
+)
 from jaxmlp.interfaces.timing import Stopwatch
 from jaxmlp.training import Configuration, SearchProgress, SearchResult, search
 
-OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "lbfgs"]
-ScheduleName = Literal["constant", "cosine"]
-DtypeName = Literal["float32", "bfloat16", "float64"]
-
-OPTIMIZERS: dict[OptimizerName, Callable[..., optax.GradientTransformation]] = {
-    "sgd": optax.sgd,
-    "momentum": partial(optax.sgd, momentum=0.9),
-    "nesterov": partial(optax.sgd, momentum=0.9, nesterov=True),
-    "adam": optax.adam,
-    "adamw": optax.adamw,
-    "lbfgs": optax.lbfgs,
-}
-"""Optimisers by the command line's names; each takes a step size."""
-
-LEARNING_RATES: dict[OptimizerName, tuple[float, ...]] = {
-    "sgd": (0.01, 0.03, 0.1, 0.3),
-    "momentum": (0.001, 0.003, 0.01, 0.03),
-    "nesterov": (0.001, 0.003, 0.01, 0.03),
-    "adam": (0.0003, 0.001, 0.003, 0.01),
-    "adamw": (0.0003, 0.001, 0.003, 0.01),
-    "lbfgs": (1.0,),
-}
-"""Step sizes tried by default."""
-
-
 MEMORY_LIMIT = 2**32
 """Bytes that the networks in training may take, beside the data."""
-
-
-class Recipe(NamedTuple):
-    """What a training run is asked for; see `jaxmlp train --help`.
-
-    The defaults are the command's.
-
-    Attributes:
-      target: Name of the target column.
-      positive: The positive value as text, or None for the greater one.
-      fractions: Shares of training, validation and test part.
-      learning_rates: Step sizes to try, or None for the optimiser's `LEARNING_RATES`.
-      hidden_sizes: Hidden layers to try.
-      n_epochs: Passes through the training part.
-      patience: Epochs without a better validation loss after which a run stops, or None.
-      batch_size: Examples a step, or None for 32, and all of them for L-BFGS.
-      optimizer: A key of `OPTIMIZERS`.
-      schedule: Whether the step size stays, or falls to 0 along a cosine.
-      clip_norm: Greatest norm of a step's gradient, or None for no limit.
-      l2: Strengths of the L2 penalty to try.
-      class_weight: `"balanced"` to give both labels the same weight in the loss, or None.
-      seeds: Starting weights to try for each combination.
-      ensemble: Number of best networks whose probabilities are averaged.
-      init: How starting weights are drawn.
-      seed: Of the split, the starting weights and the orders.
-      device: `"cpu"`, `"gpu"` or `"tpu"`, or None for JAX's default.
-      dtype: Type to compute in; bfloat16 is that of matrix products alone.
-    """
-
-    target: str
-    positive: str | None = None
-    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
-    learning_rates: tuple[float, ...] | None = None
-    hidden_sizes: tuple[tuple[int, ...], ...] = ((), (8,), (32,))
-    n_epochs: int = 200
-    patience: int | None = 20
-    batch_size: int | None = None
-    optimizer: OptimizerName = "sgd"
-    schedule: ScheduleName = "constant"
-    clip_norm: float | None = None
-    l2: tuple[float, ...] = (0.0,)
-    class_weight: Literal["balanced"] | None = None
-    seeds: int = 1
-    ensemble: int = 1
-    init: InitMethod = "he"
-    seed: int = 0
-    device: str | None = None
-    dtype: DtypeName = "float32"
 
 
 class Prepared(NamedTuple):
@@ -200,25 +132,6 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
     return Prepared(X, y, split, preprocessor, classes, notes)
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Refuses what does not go together before any work is done.
-
-    Raises:
-      DataError: Names the flag and says what to do.
-    """
-    n_rates = len(_learning_rates(recipe))
-    n_networks = n_rates * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds
-    if recipe.ensemble > n_networks:
-        raise DataError(
-            f"--ensemble {recipe.ensemble}: the search has {n_networks} networks; give "
-            "more --seeds, --hidden or --learning-rate"
-        )
-    if recipe.optimizer == "lbfgs" and recipe.batch_size is not None:
-        raise DataError(
-            "--batch-size: L-BFGS takes the whole training part at each step; leave it out"
-        )
-
-
 def _split(
     key: jax.Array, y: NDArray[np.int32], fractions: tuple[float, ...], classes: Classes
 ) -> Split:
@@ -250,7 +163,7 @@ def _search(
     X, y, (train, val, _) = data.X, data.y, data.split
     if recipe.dtype == "float64":
         X = X.astype(np.float64)
-    batch_size = _batch_size(recipe, len(train))
+    batch_size = batch_size_of(recipe, len(train))
     n_steps = recipe.n_epochs * -(-len(train) // batch_size)
     try:
         return search(
@@ -259,14 +172,14 @@ def _search(
             y[train],
             X[val],
             y[val],
-            learning_rates=_learning_rates(recipe),
+            learning_rates=learning_rates_of(recipe),
             hidden_sizes=recipe.hidden_sizes,
             n_epochs=recipe.n_epochs,
             batch_size=batch_size,
             l2=recipe.l2,
             n_seeds=recipe.seeds,
             n_best=recipe.ensemble,
-            optimizer=partial(_make_optimizer, recipe, n_steps),
+            optimizer=partial(make_optimizer, recipe, n_steps),
             init=recipe.init,
             class_weight=recipe.class_weight,
             compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
@@ -289,26 +202,6 @@ def _search(
         ) from error
 
 
-def _learning_rates(recipe: Recipe) -> tuple[float, ...]:
-    return recipe.learning_rates or LEARNING_RATES[recipe.optimizer]
-
-
-def _batch_size(recipe: Recipe, n_train: int) -> int:
-    return recipe.batch_size or (n_train if recipe.optimizer == "lbfgs" else 32)
-
-
-def _make_optimizer(
-    recipe: Recipe, n_steps: int, learning_rate: Any
-) -> optax.GradientTransformation:
-    """The recipe's optimiser; learning_rate may be traced."""
-    if recipe.schedule == "cosine":
-        learning_rate = optax.cosine_decay_schedule(learning_rate, n_steps)
-    optimizer = OPTIMIZERS[recipe.optimizer](learning_rate)
-    if recipe.clip_norm is None:
-        return optimizer
-    return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), optimizer)
-
-
 def _evaluate(networks: Params, data: Prepared, rows: NDArray[np.int64]) -> Metrics | None:
     if not len(rows):
         return None
@@ -326,8 +219,8 @@ def _describe(data: Prepared, recipe: Recipe) -> dict[str, Any]:
         "negative": data.classes.negative,
         "settings": {
             **recipe._asdict(),
-            "learning_rates": _learning_rates(recipe),
-            "batch_size": _batch_size(recipe, len(train)),
+            "learning_rates": learning_rates_of(recipe),
+            "batch_size": batch_size_of(recipe, len(train)),
         },
         "notes": data.notes,
     }

@@ -92,7 +92,8 @@ def find_device(device: jax.Device | str | None) -> jax.Device | None:
     except RuntimeError as error:
         found = ", ".join(sorted({d.platform for d in jax.devices()}))
         raise ValueError(
-            f"device {device!r} is not to be had; JAX sees: {found}"
+            f"device {device!r} is not to be had; JAX sees: {found} (an accelerator needs "
+            "its extra, such as jaxmlp[cuda13])"
         ) from error
 
 

@@ -13,7 +13,8 @@ from sklearn.metrics import log_loss
 import jaxmlp
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces.model import load_model
-from jaxmlp.interfaces.pipeline import Recipe, prepare
+from jaxmlp.interfaces.pipeline import prepare
+from jaxmlp.interfaces.recipe import Recipe
 from jaxmlp.training import Configuration, SearchProgress
 from tests.interfaces.conftest import SMALL, make_table
 
@@ -42,7 +43,9 @@ def test_json_says_everything(cli, data, tmp_path):
     assert all(seconds > 0 for seconds in report["seconds"].values())
     assert report["device"].startswith("cpu")
     assert {"jaxmlp", "jax", "jaxlib", "python"} <= report["versions"].keys()
-    assert report["out"] == str(out)
+    assert (report["data"], report["out"]) == (str(data), str(out))
+    asked = report["settings"]
+    assert (asked["learning_rates"], asked["batch_size"]) == ([0.03, 0.3], 32)
     assert json.loads((out / "report.json").read_text()) == report
     files = {path.name for path in out.iterdir()}
     assert files == {"model.safetensors", "model.json", "report.json"}
@@ -460,7 +463,7 @@ def test_float64_and_lbfgs(tmp_path):
         (("--clip-norm", "x"), "'x' is not a positive number"),
         (("--optimizer", "lbfgs", "--batch-size", "8"), "--batch-size: L-BFGS takes"),
         (("--device", "abacus"), "--device"),
-        (("--device", "tpu"), "value for --device: JAX finds no tpu, only: "),
+        (("--device", "tpu"), "value for --device: device 'tpu' is not to be had; JAX"),
         (("--dtype", "float8"), "--dtype"),
     ],
 )

@@ -1,0 +1,129 @@
+"""What a training run of the command line is asked for, and its defaults."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import optax
+
+from jaxmlp.core.params import InitMethod
+from jaxmlp.data.errors import DataError
+
+OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "lbfgs"]
+ScheduleName = Literal["constant", "cosine"]
+DtypeName = Literal["float32", "bfloat16", "float64"]
+
+OPTIMIZERS: dict[OptimizerName, Callable[..., optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "momentum": partial(optax.sgd, momentum=0.9),
+    "nesterov": partial(optax.sgd, momentum=0.9, nesterov=True),
+    "adam": optax.adam,
+    "adamw": optax.adamw,
+    "lbfgs": optax.lbfgs,
+}
+"""Optimisers by the command line's names; each takes a step size."""
+
+LEARNING_RATES: dict[OptimizerName, tuple[float, ...]] = {
+    "sgd": (0.01, 0.03, 0.1, 0.3),
+    "momentum": (0.001, 0.003, 0.01, 0.03),
+    "nesterov": (0.001, 0.003, 0.01, 0.03),
+    "adam": (0.0003, 0.001, 0.003, 0.01),
+    "adamw": (0.0003, 0.001, 0.003, 0.01),
+    "lbfgs": (1.0,),
+}
+"""Step sizes tried by default."""
+
+
+class Recipe(NamedTuple):
+    """What a training run is asked for; see `jaxmlp train --help`.
+
+    The defaults are the command's.
+
+    Attributes:
+      target: Name of the target column.
+      positive: The positive value as text, or None for the greater one.
+      fractions: Shares of training, validation and test part.
+      learning_rates: Step sizes to try, or None for the optimiser's `LEARNING_RATES`.
+      hidden_sizes: Hidden layers to try.
+      n_epochs: Passes through the training part.
+      patience: Epochs without a better validation loss after which a run stops, or None.
+      batch_size: Examples a step, or None for 32, and all of them for L-BFGS.
+      optimizer: A key of `OPTIMIZERS`.
+      schedule: Whether the step size stays, or falls to 0 along a cosine.
+      clip_norm: Greatest norm of a step's gradient, or None for no limit.
+      l2: Strengths of the L2 penalty to try.
+      class_weight: `"balanced"` to give both labels the same weight in the loss, or None.
+      seeds: Starting weights to try for each combination.
+      ensemble: Number of best networks whose probabilities are averaged.
+      init: How starting weights are drawn.
+      seed: Of the split, the starting weights and the orders.
+      device: `"cpu"`, `"gpu"` or `"tpu"`, or None for JAX's default.
+      dtype: Type to compute in; bfloat16 is that of matrix products alone.
+    """
+
+    target: str
+    positive: str | None = None
+    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
+    learning_rates: tuple[float, ...] | None = None
+    hidden_sizes: tuple[tuple[int, ...], ...] = ((), (8,), (32,))
+    n_epochs: int = 200
+    patience: int | None = 20
+    batch_size: int | None = None
+    optimizer: OptimizerName = "sgd"
+    schedule: ScheduleName = "constant"
+    clip_norm: float | None = None
+    l2: tuple[float, ...] = (0.0,)
+    class_weight: Literal["balanced"] | None = None
+    seeds: int = 1
+    ensemble: int = 1
+    init: InitMethod = "he"
+    seed: int = 0
+    device: str | None = None
+    dtype: DtypeName = "float32"
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuses what does not go together before any work is done.
+
+    Raises:
+      DataError: Names the flag and says what to do.
+    """
+    n_rates = len(learning_rates_of(recipe))
+    n_networks = n_rates * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds
+    if recipe.ensemble > n_networks:
+        raise DataError(
+            f"--ensemble {recipe.ensemble}: the search has {n_networks} networks; give "
+            "more --seeds, --hidden or --learning-rate"
+        )
+    if recipe.optimizer == "lbfgs" and recipe.batch_size is not None:
+        raise DataError(
+            "--batch-size: L-BFGS takes the whole training part at each step; leave it out"
+        )
+
+
+def learning_rates_of(recipe: Recipe) -> tuple[float, ...]:
+    """Step sizes to try."""
+    return recipe.learning_rates or LEARNING_RATES[recipe.optimizer]
+
+
+def batch_size_of(recipe: Recipe, n_train: int) -> int:
+    """Examples a step, with a training part of n_train rows."""
+    return recipe.batch_size or (n_train if recipe.optimizer == "lbfgs" else 32)
+
+
+def make_optimizer(
+    recipe: Recipe, n_steps: int, learning_rate: Any
+) -> optax.GradientTransformation:
+    """Makes the recipe's optimiser; learning_rate may be traced.
+
+    Args:
+      recipe: What is asked for.
+      n_steps: Steps of the whole run, the length of a schedule.
+      learning_rate: Step size, at the start if there is a schedule.
+    """
+    if recipe.schedule == "cosine":
+        learning_rate = optax.cosine_decay_schedule(learning_rate, n_steps)
+    optimizer = OPTIMIZERS[recipe.optimizer](learning_rate)
+    if recipe.clip_norm is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), optimizer)
