@@ -1,13 +1,12 @@
 """Loss and gradient as training computes them: one product fewer, biases folded in."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
-from jaxmlp.core.losses import bce_with_logits, mean_weights, output_delta
-from jaxmlp.core.params import Layer, Params
+from jaxmlp.core.factors import augment_features, loss_factors_augmented, weighted_sum
+from jaxmlp.core.losses import mean_weights
+from jaxmlp.core.params import Params
 
 
 def loss_and_grads(
@@ -49,20 +48,9 @@ def loss_and_grads(
 
     Source:
       Lecture, "Forward and Backward Pass in Matrix Notation", rearranged as in
-      `loss_and_grads_augmented`.
+      `jaxmlp.gradients.weighted_sum`.
     """
-    X = jnp.asarray(X, params[0].w.dtype)
-    if X.ndim != 2 or X.shape[1] != params[0].w.shape[0]:
-        raise ValueError(
-            f"X must have shape (n, {params[0].w.shape[0]}) to match the first layer, "
-            f"not {X.shape}"
-        )
-    return loss_and_grads_augmented(params, augment(X), y, sample_weight)
-
-
-def augment(X: jax.Array) -> jax.Array:
-    """Appends a column of ones, `(n, p + 1)`: the input whose weight is the bias."""
-    return jnp.concatenate([X, jnp.ones((X.shape[0], 1), X.dtype)], axis=1)
+    return loss_and_grads_augmented(params, augment_features(params, X), y, sample_weight)
 
 
 def loss_and_grads_augmented(
@@ -71,116 +59,17 @@ def loss_and_grads_augmented(
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
 ) -> tuple[jax.Array, Params]:
-    r"""`loss_and_grads` for features that end in a column of ones.
-
-    With the last hidden layer's input :math:`H`, weights W and biases b, the output
-    weights v, the output's :math:`\delta_i = c_i (\hat y_i - y_i)` and
-    :math:`D = \delta\,\mathbf{1}^\top \odot \mathbf{1}_{A > 0}`:
-
-    .. math::
-      G = H^\top D,\; g = D^\top \mathbf{1}: \qquad
-      \nabla W = G \operatorname{diag}(v), \quad \nabla b = g \odot v, \quad
-      \nabla v_j = W_{\cdot j} \cdot G_{\cdot j} + b_j\, g_j
-
-    The last identity holds because ReLU is positively homogeneous: an active unit is
-    :math:`h_i \cdot W_{\cdot j} + b_j`. Neither the product of the activations with
-    :math:`\delta` nor the outer product :math:`\delta v^\top` is formed. Earlier layers
-    follow the textbook. In the first layer, the column of ones makes the bias one more
-    weight, so that the same products give :math:`A` with its bias and G with its g.
+    """`loss_and_grads` for features that end in a column of ones.
 
     Args:
       params: Network parameters.
-      X: Features, `(n, p + 1)`, the last column ones (see `augment`). Their type is that
-        of the matrix products' operands, such as bfloat16; sums and all else are in the
-        parameters' type.
+      X: Features, `(n, p + 1)`, as `loss_factors_augmented` takes them.
       y: Labels, `(n,)`, in [0, 1].
       sample_weight: Non-negative weights, `(n,)`, or None for equal ones.
 
     Returns:
       Loss in nats, `()`, and its gradient with the structure of `params`.
-
-    Raises:
-      ValueError: The shapes do not match.
-
-    Guarantees:
-      Equals `backward` up to rounding. The products of inputs and weights are summed in
-      another order, so inputs far from zero, whose products cancel, lose more digits here
-      than in `backward`: standardise them, as training wants anyway.
-
-    Source:
-      Lecture, matrix notation, rearranged; homogeneity as in Du, Hu and Lee (2018),
-      arXiv 1806.00900.
     """
-    *hidden, output = params
-    inputs = _layer_inputs(params, X)
-    logits = _output_logits(inputs[-1], output, has_ones=not hidden)
-    losses = bce_with_logits(logits, y)
+    losses, factors = loss_factors_augmented(params, X, y)
     shares = mean_weights(losses, sample_weight, losses.dtype)
-    loss = jnp.sum(losses * shares)
-    delta = output_delta(logits, y) * shares
-    if not hidden:
-        return loss, (_input_products(X, delta[:, None], X.dtype, has_ones=True),)
-
-    v = output.w[:, 0]
-    active_delta = jnp.where(inputs[-1] > 0, delta[:, None], 0)
-    G, g = _input_products(inputs[-2], active_delta, X.dtype, has_ones=len(hidden) == 1)
-    # Summed over weights and bias as one array where they are one in the forward pass:
-    # XLA then needs no second copy of the weights.
-    grad_v = jnp.sum(_with_bias_row(hidden[-1]) * _with_bias_row(Layer(G, g)), axis=0)
-    grads = [
-        Layer(w=grad_v[:, None], b=jnp.sum(delta)[None]),
-        Layer(w=G * v[None, :], b=g * v),
-    ]
-    deltas = active_delta * v[None, :]
-    for i in reversed(range(len(hidden) - 1)):
-        deltas = _product(deltas, hidden[i + 1].w.T, X.dtype)
-        deltas = jnp.where(inputs[i + 1] > 0, deltas, 0)
-        grads.append(_input_products(inputs[i], deltas, X.dtype, has_ones=i == 0))
-    return loss, tuple(reversed(grads))
-
-
-def _layer_inputs(params: Params, X: jax.Array) -> list[jax.Array]:
-    """Input of each layer: X, then the activations, `(n, d_in)`."""
-    inputs = [X]
-    for layer in params[:-1]:
-        if len(inputs) == 1:
-            a = _product(X, _with_bias_row(layer), X.dtype)
-        else:
-            a = _product(inputs[-1], layer.w, X.dtype) + layer.b[None, :]
-        inputs.append(jax.nn.relu(a))
-    return inputs
-
-
-def _output_logits(h: jax.Array, output: Layer, *, has_ones: bool) -> jax.Array:
-    if has_ones:
-        return _product(h, _with_bias_row(output), h.dtype)[:, 0]
-    return (h @ output.w)[:, 0] + output.b[0]
-
-
-def _input_products(
-    h: jax.Array, deltas: jax.Array, dtype: DTypeLike, *, has_ones: bool
-) -> Layer:
-    """Computes h^T deltas and 1^T deltas: one product where h ends in ones."""
-    products = _product(h.T, deltas, dtype)
-    if has_ones:
-        return Layer(products[:-1], products[-1])
-    return Layer(products, jnp.sum(deltas, axis=0))
-
-
-def _with_bias_row(layer: Layer) -> jax.Array:
-    return jnp.concatenate([layer.w, layer.b[None, :]])
-
-
-def _product(a: jax.Array, b: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Multiplies in `dtype` and sums in the type of b, the parameters'."""
-    product = partial(jnp.matmul, preferred_element_type=b.dtype)
-    operands = (a.astype(dtype), b.astype(dtype))
-    if dtype == b.dtype:
-        return product(*operands)
-    # XLA has no such product of stacks of matrices on a CPU; widened, its operands keep
-    # their rounded values.
-    return jax.lax.platform_dependent(
-        *operands,
-        cpu=lambda *low: product(*(array.astype(b.dtype) for array in low)),
-        default=product,
-    )
+    return jnp.sum(losses * shares), weighted_sum(factors, shares)
