@@ -69,8 +69,7 @@ class Factors(NamedTuple):
         slopes.append(jnp.ones_like(scale))
         inputs = [X[:, :-1].astype(scale.dtype), *activations]
         return tuple(
-            LayerFactors(h, scale * slope)
-            for h, slope in zip(inputs, slopes, strict=True)
+            LayerFactors(h, scale * slope) for h, slope in zip(inputs, slopes, strict=True)
         )
 
 
