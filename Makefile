@@ -46,10 +46,11 @@ smoke:
 
 ## lock: resolve the dependencies anew (needs uv)
 lock:
-	uv pip compile pyproject.toml --extra cli --group build $(LOCK) -o requirements/run.txt
-	uv pip compile pyproject.toml --extra cli --group dev $(LOCK) \
+	uv pip compile pyproject.toml $(EXTRAS) --group build $(LOCK) -o requirements/run.txt
+	uv pip compile pyproject.toml $(EXTRAS) --group dev $(LOCK) \
 	  --constraints requirements/run.txt -o requirements/dev.txt
 
+EXTRAS = --extra cli --extra privacy --extra plots
 LOCK = --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command "make lock" --quiet
 

@@ -19,9 +19,10 @@ from jaxmlp.core import (
     predict_proba,
 )
 from jaxmlp.data.split import train_val_test_split
-from jaxmlp.training import fit, search, stack_params
+from jaxmlp.training import Diagnostics, fit, search, stack_params
 
 __all__ = [
+    "Diagnostics",
     "Layer",
     "Params",
     "backward",

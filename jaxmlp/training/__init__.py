@@ -1,5 +1,6 @@
 """Training: one network with `fit`, many with `search`."""
 
+from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.fit import FitProgress, FitResult, fit
 from jaxmlp.training.orders import epoch_order
 from jaxmlp.training.ranking import (
@@ -13,6 +14,7 @@ from jaxmlp.training.stack import stack_params
 
 __all__ = [
     "Configuration",
+    "Diagnostics",
     "FitProgress",
     "FitResult",
     "Network",

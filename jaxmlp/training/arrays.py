@@ -99,7 +99,9 @@ def _labels(name: str, y: ArrayLike, n_samples: int, dtype: DTypeLike) -> np.nda
     is_label = np.isin(y, (0, 1))
     if not is_label.all():
         row = int(np.argmin(is_label))
-        raise ValueError(f"{name} must hold labels 0 and 1; row {row} is {y[row]!r}")
+        raise ValueError(
+            f"{name} must hold labels 0 and 1; row {row} is {y.tolist()[row]!r}"
+        )
     return y.astype(dtype)
 
 

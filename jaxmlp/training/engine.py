@@ -6,6 +6,7 @@ run into chunks changes no bit of it.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,8 +17,9 @@ from jax.typing import ArrayLike
 
 from jaxmlp.core import Params, bce_with_logits, forward
 from jaxmlp.core.losses import mean_weights
+from jaxmlp.training.diagnostics import StepRecord, record_step, summarize
 from jaxmlp.training.objective import Objective, penalized
-from jaxmlp.training.orders import Orders, Plan
+from jaxmlp.training.orders import Orders, Plan, PoissonPlan
 from jaxmlp.training.state import (
     BestEpoch,
     Data,
@@ -53,10 +55,9 @@ def run_epoch(
       data: Training and validation part.
       settings: What the program is specialised to.
     """
-    params, opt_state, loss = _train(
+    params, opt_state, measured = _train(
         state.params, state.opt_state, hyper, order, data, settings
     )
-    measured = {"train_loss": loss}
     best = state.best
     if best is not None and data.X_val is not None and data.y_val is not None:
         logits = forward(params, data.X_val)
@@ -87,55 +88,72 @@ def _train(
     order: jax.Array,
     data: Data,
     settings: Settings,
-) -> tuple[Params, optax.OptState, jax.Array]:
+) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
     objective = penalized(settings.gradient_fn, hyper.l2, settings.penalize_bias)
     optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
-    plan = settings.plan
+    plan, diagnostics = settings.plan, settings.diagnostics
+    step = partial(
+        _step, objective=objective, optimizer=optimizer, records=diagnostics is not None
+    )
+
+    def measure(loss: jax.Array, steps: StepRecord | None) -> dict[str, jax.Array]:
+        if diagnostics is None or steps is None:
+            return {"train_loss": loss}
+        return {"train_loss": loss, **summarize(diagnostics, steps)}
+
     if plan.is_full_batch:
         batch = (data.X, data.y, data.sample_weight)
-        return _step(params, opt_state, batch, objective, optimizer)
+        params, opt_state, loss, record = step(params, opt_state, batch)
+        return params, opt_state, measure(loss, record)
 
     # The losses are summed in the carry: stacking one output a step can make XLA copy
     # whole buffers (jax issue 40101).
-    def scan_step(carry: Any, rows_and_mask: Any) -> tuple[Any, None]:
+    def scan_step(carry: Any, rows: jax.Array) -> tuple[Any, StepRecord | None]:
         params, opt_state, loss_sum, weight_sum = carry
-        rows, is_real = rows_and_mask
-        weight = _batch_weight(data, rows, is_real)
+        weight = _batch_weight(data, rows, rows >= 0 if plan.has_padding else None)
+        # Row -1, where there is no example, is the last row; its weight is 0.
         batch = (data.X[rows], data.y[rows], weight)
-        params, opt_state, loss = _step(params, opt_state, batch, objective, optimizer)
+        params, opt_state, loss, record = step(params, opt_state, batch)
         share = 1 if weight is None else jnp.sum(weight)
-        return (params, opt_state, loss_sum + share * loss, weight_sum + share), None
+        return (params, opt_state, loss_sum + share * loss, weight_sum + share), record
 
-    shape = (plan.n_batches, plan.batch_size)
-    is_real = None
-    if plan.n_padding:
-        is_real = (jnp.arange(order.shape[0]) < plan.n_samples).reshape(shape)
     zero = jnp.zeros((), data.y.dtype)
     carry = (params, opt_state, zero, zero)
-    carry, _ = jax.lax.scan(scan_step, carry, (order.reshape(shape), is_real))
+    rows = order.reshape(plan.n_batches, plan.batch_size)
+    carry, records = jax.lax.scan(scan_step, carry, rows)
     params, opt_state, loss_sum, weight_sum = carry
     # As a mini-batch does, an epoch without weight has a loss of 0.
-    return params, opt_state, loss_sum / jnp.where(weight_sum > 0, weight_sum, 1)
+    loss = loss_sum / jnp.where(weight_sum > 0, weight_sum, 1)
+    return params, opt_state, measure(loss, records)
 
 
 def _step(
     params: Params,
     opt_state: optax.OptState,
     batch: tuple[jax.Array, jax.Array, jax.Array | None],
+    *,
     objective: Objective,
     optimizer: optax.GradientTransformationExtraArgs,
-) -> tuple[Params, optax.OptState, jax.Array]:
-    loss, value, grads = objective.evaluate(params, *batch)
+    records: bool,
+) -> tuple[Params, optax.OptState, jax.Array, StepRecord | None]:
+    found = objective.evaluate(params, *batch)
+    record = None
+    if records:
+        if found.norms is None:
+            raise ValueError(
+                "diagnostics need a gradient_fn that returns (loss, grads, norms)"
+            )
+        record = record_step(found.norms, found.loss_grads, batch[2])
     updates, opt_state = optimizer.update(
-        grads,
+        found.grads,
         opt_state,
         params,
         # For optimisers that look at the loss, or search along a line; others drop them.
-        value=value,
-        grad=grads,
+        value=found.value,
+        grad=found.grads,
         value_fn=lambda params: objective.value(params, *batch),
     )
-    return optax.apply_updates(params, updates), opt_state, loss
+    return optax.apply_updates(params, updates), opt_state, found.loss, record
 
 
 def _batch_weight(
@@ -240,7 +258,7 @@ def run_in_chunks(
     run: RunChunk,
     state: RunState,
     orders: Orders,
-    plan: Plan,
+    plan: Plan | PoissonPlan,
     every: int | None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[RunState, int, bool]]:

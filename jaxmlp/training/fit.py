@@ -12,10 +12,12 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core import Params
 from jaxmlp.training.arrays import ClassWeight, check_data
+from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.engine import run_in_chunks, run_one
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import make_orders
 from jaxmlp.training.state import (
+    Data,
     History,
     Hyper,
     MetricFn,
@@ -46,7 +48,7 @@ class FitResult(NamedTuple):
       history: Curves by epoch, `(n_epochs_run,)`. `"train_loss"`: the mean over the
         epoch's examples of the loss at the step that used them, before that step's
         update and without penalty. With a validation part, at the epoch's end:
-        `"val_loss"`, and each metric as `"val_" + name`.
+        `"val_loss"`, and each metric as `"val_" + name`. With `diagnostics`, theirs.
       best_epoch: Epoch with the lowest validation loss, counted from 1; None without a
         validation part, or if no epoch had a finite one.
     """
@@ -95,6 +97,7 @@ def fit(
     drop_last: bool = False,
     gradient_fn: GradientFn | None = None,
     compute_dtype: DTypeLike | None = None,
+    diagnostics: Diagnostics | None = None,
     device: jax.Device | str | None = None,
     callback: Callable[[FitProgress], object] | None = None,
     callback_every: int = 1,
@@ -141,11 +144,15 @@ def fit(
       drop_last: Leave out the last mini-batch of an epoch if it is smaller.
       gradient_fn: Replaces the gradient, `(params, X, y, sample_weight) -> (loss, grads)`.
         Its weights are None, or those of the mini-batch times a power of two, with zeros
-        where a smaller last mini-batch is filled up.
+        where a smaller last mini-batch is filled up. It may return each example's
+        gradient norm, `(n,)`, as a third value, for `diagnostics`.
       compute_dtype: `"bfloat16"` multiplies matrices in bfloat16, halving the features'
         memory; parameters, sums and losses stay in the parameters' type. None multiplies
         in that type too. (How a GPU multiplies float32 is JAX's
         `jax_default_matmul_precision`.)
+      diagnostics: What to record of the examples' gradients by epoch: quantiles of their
+        norms, the share above a norm, the gradient noise scale. From the same backward
+        pass, so that it costs little.
       device: A JAX device, or `"cpu"`, `"gpu"` or `"tpu"`; None is JAX's default.
       callback: Called with a `FitProgress` after every `callback_every` epochs and at the
         end; whatever it returns that is true stops the run.
@@ -205,14 +212,43 @@ def fit(
         patience=patience,
         metrics=metrics,
         penalize_bias=penalize_bias,
+        diagnostics=diagnostics,
     )
+    return run_fit(
+        key_data,
+        params,
+        data,
+        settings,
+        l2=l2,
+        opt_state=opt_state,
+        device=device,
+        callback=callback,
+        callback_every=callback_every,
+    )
+
+
+def run_fit(
+    key_data: ArrayLike,
+    params: Params,
+    data: Data,
+    settings: Settings,
+    *,
+    l2: float,
+    opt_state: optax.OptState | None,
+    device: jax.Device | None,
+    callback: Callable[[FitProgress], object] | None,
+    callback_every: int,
+) -> FitResult:
+    """Trains one network as `settings` say; arguments else as of `fit`."""
     l2 = check_l2("l2", l2)
+    dtype = params[0].w.dtype
     hyper = Hyper(None, jax.device_put(np.asarray(l2, dtype), device) if l2 else None)
     callback_every = check_count("callback_every", callback_every)
     if device is not None:
         params, opt_state = jax.device_put((params, opt_state), device)
     if opt_state is not None:
-        check_opt_state(opt_state, params, optimizer)
+        assert isinstance(settings.optimizer, optax.GradientTransformation)
+        check_opt_state(opt_state, params, settings.optimizer)
     state = _start(params, opt_state, settings, has_validation=data.X_val is not None)
     chunks = run_in_chunks(
         lambda state, orders, bounds: _run(state, hyper, orders, data, bounds, settings),

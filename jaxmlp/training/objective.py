@@ -9,25 +9,41 @@ import jax.numpy as jnp
 from jaxmlp.core import Layer, Params
 
 GradientFn = Callable[
-    [Params, jax.Array, jax.Array, jax.Array | None], tuple[jax.Array, Params]
+    [Params, jax.Array, jax.Array, jax.Array | None],
+    tuple[jax.Array, Params] | tuple[jax.Array, Params, jax.Array],
 ]
-"""`(params, X, y, sample_weight) -> (loss, grads)`, as `jaxmlp.loss_and_grads`."""
+"""`(params, X, y, sample_weight) -> (loss, grads)`, as `jaxmlp.loss_and_grads`, or
+`(loss, grads, norms)` with each example's gradient norm, `(n,)`."""
+
+
+class Evaluation(NamedTuple):
+    """The objective and its gradient on one mini-batch.
+
+    Attributes:
+      loss: Without the penalty.
+      value: With it.
+      grads: Gradient of the value.
+      loss_grads: Gradient of the loss.
+      norms: Norm of each example's gradient, if the gradient function tells.
+    """
+
+    loss: jax.Array
+    value: jax.Array
+    grads: Params
+    loss_grads: Params
+    norms: jax.Array | None
 
 
 class Objective(NamedTuple):
     r"""The function :math:`\mathcal{L} + \frac{\lambda}{2} \lVert w \rVert^2`.
 
     Attributes:
-      evaluate: `(params, X, y, sample_weight) -> (loss, value, grads)`: the loss without
-        the penalty, the value with it, and the gradient of the value.
+      evaluate: `(params, X, y, sample_weight) -> Evaluation`.
       value: `(params, X, y, sample_weight) -> value`, differentiable by JAX, which gets
         the same hand-written gradient.
     """
 
-    evaluate: Callable[
-        [Params, jax.Array, jax.Array, jax.Array | None],
-        tuple[jax.Array, jax.Array, Params],
-    ]
+    evaluate: Callable[[Params, jax.Array, jax.Array, jax.Array | None], Evaluation]
     value: Callable[[Params, jax.Array, jax.Array, jax.Array | None], jax.Array]
 
 
@@ -44,32 +60,35 @@ def penalized(
 
     def evaluate(
         params: Params, X: jax.Array, y: jax.Array, weight: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, Params]:
-        loss, grads = gradient_fn(params, X, y, weight)
+    ) -> Evaluation:
+        loss, grads, *rest = gradient_fn(params, X, y, weight)
+        norms = rest[0] if rest else None
         if l2 is None:
-            return loss, loss, grads
+            return Evaluation(loss, loss, grads, grads, norms)
         slopes = tuple(
             Layer(l2 * layer.w, l2 * layer.b if penalize_bias else jnp.zeros_like(layer.b))
             for layer in params
         )
         squares = jax.tree.map(jnp.vdot, slopes, params)
         value = loss + sum(jax.tree.leaves(squares), start=jnp.zeros_like(loss)) / 2
-        return loss, value, jax.tree.map(jnp.add, grads, slopes)
+        total = jax.tree.map(jnp.add, grads, slopes)
+        return Evaluation(loss, value, total, grads, norms)
 
     def value(
         params: Params, X: jax.Array, y: jax.Array, weight: jax.Array | None
     ) -> jax.Array:
         @jax.custom_jvp
         def of(params: Params) -> jax.Array:
-            return evaluate(params, X, y, weight)[1]
+            return evaluate(params, X, y, weight).value
 
         @of.defjvp
         def _(
             primals: tuple[Params], tangents: tuple[Params]
         ) -> tuple[jax.Array, jax.Array]:
-            _, value, grads = evaluate(*primals, X, y, weight)
-            products = jax.tree.map(jnp.vdot, grads, tangents[0])
-            return value, sum(jax.tree.leaves(products), start=jnp.zeros_like(value))
+            found = evaluate(*primals, X, y, weight)
+            products = jax.tree.map(jnp.vdot, found.grads, tangents[0])
+            slope = sum(jax.tree.leaves(products), start=jnp.zeros_like(found.value))
+            return found.value, slope
 
         return of(params)
 

@@ -1,4 +1,4 @@
-"""Orders in which epochs visit the examples, drawn on the host.
+"""Orders in which epochs visit the examples, or samples of them, drawn on the host.
 
 `jax.random.permutation` sorts: inside a program compiled for a CPU it took about ten times
 as long as NumPy's shuffle from 10,000 rows on, and 0.4 s to compile
@@ -7,6 +7,7 @@ order costs next to nothing, and is the same on every device.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 Orders = Callable[[int], jax.Array]
-"""`epoch -> (block, n_batches * batch_size)`: row numbers of the epochs of its block."""
+"""`epoch -> (block, n_batches * batch_size)`: row numbers of the epochs of its block, -1
+where nothing fills a mini-batch."""
 
 _BLOCK_SIZE = 2**18  # row numbers drawn at once: 1 MiB
 _CACHE_BYTES = 2**26
@@ -50,14 +52,96 @@ class Plan(NamedTuple):
         return self.batch_size == self.n_samples
 
     @property
-    def n_padding(self) -> int:
-        """Places in an epoch's last mini-batch that no example fills."""
-        return max(0, self.n_batches * self.batch_size - self.n_samples)
+    def has_padding(self) -> bool:
+        """Whether an epoch's last mini-batch has places that no example fills."""
+        return self.n_batches * self.batch_size > self.n_samples
 
     @property
     def block(self) -> int:
         """Epochs drawn at once, and run before the host looks up."""
         return min(self.n_epochs, max(1, _BLOCK_SIZE // self.n_samples))
+
+
+class PoissonPlan(NamedTuple):
+    """How Poisson samples make up epochs; as `Plan`.
+
+    Attributes:
+      n_samples: Number of training examples n.
+      expected_size: Mean number of examples in a sample: each is in it with probability
+        expected_size / n, whatever the others.
+      batch_size: Places for a sample, at least as many as the largest has.
+      n_epochs: Length of the run.
+    """
+
+    n_samples: int
+    expected_size: float
+    batch_size: int
+    n_epochs: int
+
+    @property
+    def n_batches(self) -> int:
+        """Steps an epoch: as many as mini-batches of the expected size would be."""
+        return math.ceil(self.n_samples / self.expected_size)
+
+    @property
+    def is_full_batch(self) -> bool:
+        """Whether each step takes all examples."""
+        return self.expected_size == self.n_samples
+
+    @property
+    def has_padding(self) -> bool:
+        """Whether samples may leave places empty."""
+        return not self.is_full_batch
+
+    @property
+    def block(self) -> int:
+        """Epochs drawn at once, and run before the host looks up."""
+        return min(self.n_epochs, max(1, _BLOCK_SIZE // self.n_samples))
+
+
+_PLACES = 32  # sample sizes are rounded up to multiples, so that few shapes are compiled
+
+
+def plan_poisson(
+    seed: tuple[int, ...], n_samples: int, expected_size: float, n_epochs: int
+) -> PoissonPlan:
+    """Draws the sizes of all samples of a run, so that the places hold the largest.
+
+    No sample is ever cut or drawn again, which would need another privacy analysis.
+    """
+    plan = PoissonPlan(n_samples, expected_size, n_samples, n_epochs)
+    most = int(_draw_sizes(seed, plan).max())
+    places = min(n_samples, -(-max(most, 1) // _PLACES) * _PLACES)
+    return plan._replace(batch_size=places)
+
+
+def draw_samples(seed: tuple[int, ...], plan: PoissonPlan, block: int) -> NDArray[np.int32]:
+    """Draws the Poisson samples of one block of epochs; as `draw_block`.
+
+    A sample's size is binomial and its rows are a uniformly drawn subset of that size:
+    the same distribution as one coin for each row, at the price of the rows drawn.
+    """
+    if plan.is_full_batch:
+        return np.zeros((1, 0), np.int32)
+    generator = np.random.default_rng([*seed, 1, block])
+    first = block * plan.block
+    sizes = _draw_sizes(seed, plan)[first : first + plan.block]
+    samples = np.full((plan.block, plan.n_batches, plan.batch_size), -1, np.int32)
+    for epoch, of_epoch in enumerate(sizes):
+        for step, size in enumerate(of_epoch):
+            rows = generator.choice(plan.n_samples, size, replace=False, shuffle=False)
+            samples[epoch, step, :size] = rows
+    return samples.reshape(plan.block, -1)
+
+
+@functools.lru_cache(maxsize=8)
+def _draw_sizes(seed: tuple[int, ...], plan: PoissonPlan) -> NDArray[np.int64]:
+    """Sizes of all samples of a run, `(n_epochs, n_batches)`."""
+    return np.random.default_rng([*seed, 0]).binomial(
+        plan.n_samples,
+        plan.expected_size / plan.n_samples,
+        (plan.n_epochs, plan.n_batches),
+    )
 
 
 def draw_block(seed: tuple[int, ...], plan: Plan, block: int) -> NDArray[np.int32]:
@@ -69,7 +153,7 @@ def draw_block(seed: tuple[int, ...], plan: Plan, block: int) -> NDArray[np.int3
       block: Number of the block, from 0.
 
     Returns:
-      Row numbers, `(plan.block, n_batches * batch_size)`; an epoch's last ones are 0
+      Row numbers, `(plan.block, n_batches * batch_size)`; an epoch's last ones are -1
       where nothing fills the last mini-batch. Without columns if each step takes all
       examples.
     """
@@ -77,7 +161,7 @@ def draw_block(seed: tuple[int, ...], plan: Plan, block: int) -> NDArray[np.int3
         return np.zeros((1, 0), np.int32)
     generator = np.random.default_rng([*seed, block])
     n_used = min(plan.n_samples, plan.n_batches * plan.batch_size)
-    orders = np.zeros((plan.block, plan.n_batches * plan.batch_size), np.int32)
+    orders = np.full((plan.block, plan.n_batches * plan.batch_size), -1, np.int32)
     n_rows = min(plan.block, plan.n_epochs - block * plan.block)
     for row in orders[:n_rows]:
         row[:n_used] = generator.permutation(plan.n_samples)[:n_used]
@@ -106,28 +190,33 @@ def epoch_order(key: jax.Array, epoch: int, n_samples: int) -> NDArray[np.int32]
     if n_samples == 1:
         return np.zeros((1,), np.int32)
     plan = Plan(n_samples, 1, epoch + 1, drop_last=False)
-    seed = _seed(jax.random.key_data(key))
+    seed = seed_of(jax.random.key_data(key))
     return draw_block(seed, plan, epoch // plan.block)[epoch % plan.block]
 
 
-def make_orders(key_data: ArrayLike, plan: Plan, device: jax.Device | None) -> Orders:
+def make_orders(
+    key_data: ArrayLike, plan: Plan | PoissonPlan, device: jax.Device | None
+) -> Orders:
     """Makes the function that draws orders and keeps those that are likely used again.
 
     Args:
       key_data: Data of a JAX random key; epoch k has the same order whatever the epochs
         drawn before.
-      plan: How epochs are cut.
+      plan: How epochs are cut, or sampled.
       device: Where the orders are wanted; None is JAX's default.
     """
-    seed = _seed(key_data)
+    seed = seed_of(key_data)
     block_bytes = 4 * plan.block * max(1, plan.n_batches * plan.batch_size)
 
     @functools.lru_cache(maxsize=max(2, _CACHE_BYTES // block_bytes))
     def of_block(block: int) -> jax.Array:
-        return jax.device_put(draw_block(seed, plan, block), device)
+        if isinstance(plan, Plan):
+            return jax.device_put(draw_block(seed, plan, block), device)
+        return jax.device_put(draw_samples(seed, plan, block), device)
 
     return lambda epoch: of_block(0 if plan.is_full_batch else epoch // plan.block)
 
 
-def _seed(key_data: ArrayLike) -> tuple[int, ...]:
+def seed_of(key_data: ArrayLike) -> tuple[int, ...]:
+    """Numbers that NumPy's generator is seeded with."""
     return tuple(np.ravel(key_data).tolist())

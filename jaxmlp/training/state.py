@@ -9,8 +9,9 @@ import numpy as np
 import optax
 
 from jaxmlp.core import Params
+from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.objective import GradientFn
-from jaxmlp.training.orders import Plan
+from jaxmlp.training.orders import Plan, PoissonPlan
 
 MetricFn = Callable[[jax.Array, jax.Array], jax.Array]
 """`(logits (n,), y (n,)) -> scalar`."""
@@ -20,7 +21,7 @@ OptimizerFactory = Callable[..., optax.GradientTransformation]
 
 History = dict[str, np.ndarray]
 """Curves by epoch: `"train_loss"` and, with a validation part, `"val_loss"` in nats, and
-the metrics asked for as `"val_" + name`."""
+the metrics asked for as `"val_" + name`; and the curves of `Diagnostics`."""
 
 
 class Data(NamedTuple):
@@ -54,14 +55,17 @@ class Settings(NamedTuple):
       patience: Epochs without a better validation loss after which a run stops, or None.
       metrics: Names and functions of what is measured on the validation part.
       penalize_bias: Whether the L2 penalty is on the biases too.
+      diagnostics: What to record of the examples' gradients, or None; needs a gradient
+        function that returns norms.
     """
 
     optimizer: optax.GradientTransformation | OptimizerFactory
     gradient_fn: GradientFn
-    plan: Plan
+    plan: Plan | PoissonPlan
     patience: int | None
     metrics: tuple[tuple[str, MetricFn], ...]
     penalize_bias: bool
+    diagnostics: Diagnostics | None = None
 
 
 class Hyper(NamedTuple):
@@ -127,6 +131,8 @@ def start_run(
     """
     dtype = params[0].w.dtype
     names = ["train_loss"]
+    if settings.diagnostics is not None:
+        names += settings.diagnostics.names
     best = None
     if has_validation:
         names += ["val_loss", *(f"val_{name}" for name, _ in settings.metrics)]

@@ -12,6 +12,11 @@ import numpy as np
 import optax
 
 from jaxmlp.core import Layer, Params, loss_and_grads_augmented
+from jaxmlp.training.diagnostics import (
+    Diagnostics,
+    check_diagnostics,
+    loss_grads_and_norms,
+)
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import Plan
 from jaxmlp.training.state import Data, MetricFn, OptimizerFactory, Settings
@@ -108,6 +113,7 @@ def make_settings(
     patience: int | None,
     metrics: Mapping[str, MetricFn] | None,
     penalize_bias: bool,
+    diagnostics: Diagnostics | None = None,
 ) -> Settings:
     """Validates what the compiled program is specialised to.
 
@@ -124,14 +130,16 @@ def make_settings(
         n_epochs=check_count("n_epochs", n_epochs),
         drop_last=drop_last,
     )
+    # The data have their column of ones for the library's own gradients only.
+    own = loss_and_grads_augmented if diagnostics is None else loss_grads_and_norms
     return Settings(
         optimizer=optimizer,
-        # The data have their column of ones for the library's own gradient only.
-        gradient_fn=gradient_fn or loss_and_grads_augmented,
+        gradient_fn=gradient_fn or own,
         plan=plan,
         patience=None if patience is None else check_count("patience", patience),
         metrics=_check_metrics(metrics),
         penalize_bias=penalize_bias,
+        diagnostics=None if diagnostics is None else check_diagnostics(diagnostics),
     )
 
 

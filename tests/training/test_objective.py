@@ -17,7 +17,7 @@ def test_value_and_gradient_are_those_of_the_penalised_loss(x64, depth, penalize
     expected = reference(*batch, 0.1, penalize_bias)
 
     objective = penalized(loss_and_grads, np.float64(0.1), penalize_bias)
-    loss, value, grads = jax.jit(objective.evaluate)(*batch)
+    loss, value, grads, *_ = jax.jit(objective.evaluate)(*batch)
     assert relative_error((value, grads), expected) <= 1e-12
     assert relative_error(loss, loss_and_grads(*batch)[0]) <= 1e-12
     # What a line search sees: the value alone, and what JAX makes its derivative.
@@ -28,6 +28,6 @@ def test_value_and_gradient_are_those_of_the_penalised_loss(x64, depth, penalize
 
 def test_without_penalty_value_is_the_loss(x64):
     batch = (make_params(DEPTHS[1], np.float64), *make_data(20, dtype=np.float64))
-    loss, value, grads = penalized(loss_and_grads, None, False).evaluate(*batch)
+    loss, value, grads, *_ = penalized(loss_and_grads, None, False).evaluate(*batch)
     assert float(loss) == float(value)
     assert relative_error(grads, loss_and_grads(*batch)[1]) == 0

@@ -2,7 +2,14 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmlp.training.orders import Plan, draw_block, epoch_order, make_orders
+from jaxmlp.training.orders import (
+    Plan,
+    draw_block,
+    draw_samples,
+    epoch_order,
+    make_orders,
+    plan_poisson,
+)
 
 SEED = (3, 5)
 
@@ -21,7 +28,7 @@ def test_every_epoch_visits_every_example_once_in_a_new_order(n, batch_size):
     for order in seen:
         assert order.shape == (plan.n_batches * batch_size,)
         np.testing.assert_array_equal(np.sort(order[:n]), np.arange(n))
-        assert not order[n:].any()
+        assert (order[n:] == -1).all()
     assert not np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[1], seen[2])
 
@@ -45,12 +52,12 @@ def test_drop_last_leaves_out_another_rest_each_epoch():
     assert orders.shape == (200, 8)
     assert (np.diff(np.sort(orders, axis=1), axis=1) > 0).all()
     assert set(orders.ravel()) == set(range(10))
-    assert plan.n_padding == 0
+    assert not plan.has_padding
 
 
 def test_full_batch_needs_no_order():
     plan = plan_of(10, 20)
-    assert (plan.n_batches, plan.n_padding) == (1, 0)
+    assert (plan.n_batches, plan.has_padding) == (1, False)
     assert make_orders(SEED, plan, None)(2).shape == (1, 0)
 
 
@@ -86,3 +93,50 @@ def test_keys_of_both_kinds_decide():
     )
     np.testing.assert_array_equal(typed, raw)
     assert not np.array_equal(typed, other)
+
+
+def test_poisson_samples_are_sets_of_rows_that_fit_their_places():
+    plan = plan_poisson(SEED, 500, 40, n_epochs=30)
+    assert plan.n_batches == 13
+    samples = draw_samples(SEED, plan, 0).reshape(-1, plan.batch_size)
+    assert samples.shape[0] == 30 * 13
+    sizes = (samples >= 0).sum(axis=1)
+    assert plan.batch_size - 32 < sizes.max() <= plan.batch_size
+    for sample, size in zip(samples, sizes, strict=True):
+        assert (sample[size:] == -1).all()
+        assert len(set(sample[:size])) == size
+    assert samples.max() == 499
+
+
+def test_poisson_samples_have_the_right_distribution():
+    # 3 rows, each with probability 1/3: each of the 8 subsets by its probability. The
+    # standard deviation of a count among 30,000 steps is at most 80.
+    plan = plan_poisson(SEED, 3, 1, n_epochs=10_000)
+    samples = draw_samples(SEED, plan, 0).reshape(30_000, plan.batch_size)
+    subsets = [frozenset(row[row >= 0].tolist()) for row in samples]
+    for subset in ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+        wanted = 30_000 * (1 / 3) ** len(subset) * (2 / 3) ** (3 - len(subset))
+        assert abs(subsets.count(frozenset(subset)) - wanted) < 5 * 80
+    # Neighbouring steps are independent: both hold row 0 with probability 1/9.
+    with_0 = np.array([0 in subset for subset in subsets])
+    assert abs((with_0[1:] & with_0[:-1]).sum() - 30_000 / 9) < 5 * 60
+
+
+def test_poisson_samples_do_not_depend_on_blocks_or_length():
+    plan = plan_poisson(SEED, 200_000, 1_000, n_epochs=3)
+    assert plan.block == 1
+    orders = make_orders(SEED, plan, None)
+    backwards = {k: np.asarray(orders(k)) for k in (2, 1, 0)}
+    for k in range(3):
+        np.testing.assert_array_equal(draw_samples(SEED, plan, k), backwards[k])
+    assert not np.array_equal(backwards[0], backwards[1])
+    short = plan_poisson(SEED, 200_000, 1_000, n_epochs=1)
+    rows = draw_samples(SEED, short, 0).reshape(200, -1)
+    longer = backwards[0].reshape(200, -1)
+    width = min(rows.shape[1], longer.shape[1])
+    np.testing.assert_array_equal(rows[:, :width], longer[:, :width])
+
+
+def test_poisson_samples_of_rate_one_are_all_rows():
+    plan = plan_poisson(SEED, 50, 50, n_epochs=3)
+    assert (plan.is_full_batch, plan.has_padding, plan.n_batches) == (True, False, 1)

@@ -1,0 +1,16 @@
+"""Training with differential privacy, its ledger, and an audit of the claim."""
+
+from jaxmlp.privacy.audit import EpsilonBound, epsilon_lower_bound
+from jaxmlp.privacy.dp_sgd import DpFitResult, Guarantee, dp_fit, sampled_rows
+from jaxmlp.privacy.ledger import calibrate, epsilon
+
+__all__ = [
+    "DpFitResult",
+    "EpsilonBound",
+    "Guarantee",
+    "calibrate",
+    "dp_fit",
+    "epsilon",
+    "epsilon_lower_bound",
+    "sampled_rows",
+]

@@ -1,0 +1,242 @@
+"""DP-SGD against `fit`, against a loop over its steps, and its noise by statistics."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxmlp import fit, loss_and_grads
+from jaxmlp.gradients import loss_factors, materialize, norms
+from jaxmlp.privacy import dp_fit, epsilon, sampled_rows
+from tests.helpers import DEPTHS, make_data, make_params, relative_error
+
+KEY = jax.random.key(11)
+SGD, UNIT = optax.sgd(0.5), optax.sgd(1.0)
+ADAM = optax.adam(0.05)
+OPEN = {"noise_multiplier": 0.0, "max_grad_norm": math.inf, "delta": 1e-5}
+
+
+def train(params, X, y, **kwargs):
+    settings = dict(optimizer=SGD, n_epochs=2, batch_size=10, **OPEN)
+    return dp_fit(KEY, params, X, y, **{**settings, **kwargs})
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_without_noise_and_clipping_it_is_fit(depth, x64):
+    params = make_params(DEPTHS[depth], np.float64)
+    X, y, _ = make_data(30, dtype=np.float64)
+    common = {"optimizer": SGD, "n_epochs": 4, "batch_size": 30, "l2": 0.01}
+    private = dp_fit(KEY, params, X, y, **common, **OPEN)
+    plain = fit(KEY, params, X, y, **common)
+    assert relative_error(private.params, plain.params) < 1e-13
+    np.testing.assert_allclose(
+        private.history["train_loss"], plain.history["train_loss"], rtol=1e-13
+    )
+    assert private.guarantee.epsilon == math.inf
+
+
+def by_loop(params, X, y, *, n_epochs, batch_size, max_norm):
+    """Steps over the same samples, with the gradients written out."""
+    n, fractions, clipped = len(X), [], []
+    rows_of = sampled_rows(KEY, n, batch_size, n_epochs)
+    n_steps = len(rows_of) // n_epochs
+    for step, rows in enumerate(rows_of):
+        if len(rows):
+            f = loss_factors(params, X[rows], y[rows])
+            share = np.minimum(1, max_norm / np.asarray(norms(f))) / batch_size
+            clipped += (np.asarray(norms(f)) > max_norm).tolist()
+            grads = jax.tree.map(
+                lambda g, c=share: np.tensordot(c, np.asarray(g), 1), materialize(f)
+            )
+            params = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
+        if (step + 1) % n_steps == 0:
+            fractions.append(np.mean(clipped))
+            clipped = []
+    return params, fractions
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("max_norm", [0.3, 0.8, 1e9])
+def test_steps_are_clipped_sums_by_the_expected_size(depth, max_norm, dtype):
+    params = make_params(DEPTHS[depth], dtype)
+    X, y, _ = make_data(60, dtype=dtype)
+    result = train(params, X, y, batch_size=7, max_grad_norm=max_norm)
+    wanted, fractions = by_loop(params, X, y, n_epochs=2, batch_size=7, max_norm=max_norm)
+    tolerance = 1e-12 if dtype == np.float64 else 1e-5
+    assert relative_error(result.params, wanted) < tolerance
+    np.testing.assert_allclose(result.history["clipped_fraction"], fractions, rtol=1e-6)
+
+
+@jax.numpy_dtype_promotion("standard")  # optax's Adam mixes types
+def test_any_optimizer_sees_the_private_gradient(x64):
+    params = make_params((5, 4, 1), np.float64)
+    X, y, _ = make_data(40, dtype=np.float64)
+    result = train(params, X, y, optimizer=ADAM, batch_size=8)
+    state = ADAM.init(params)
+    for rows in sampled_rows(KEY, 40, 8, 2):
+        grads = jax.tree.map(jnp.zeros_like, params)
+        if len(rows):
+            _, grads = loss_and_grads(params, X[rows], y[rows])
+            share = jnp.asarray(len(rows) / 8)
+            grads = jax.tree.map(lambda g, c=share: c * g, grads)
+        updates, state = ADAM.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    assert relative_error(result.params, params) < 1e-10
+    assert jax.tree.structure(result.opt_state) == jax.tree.structure(state)
+
+
+def displacement(n_epochs, batch_size, noise, max_norm, key=KEY):
+    """How far SGD with a step size of 1 comes, as one vector, and its length P."""
+    params, (X, y, _) = make_params((20, 100, 1)), make_data(40, p=20)
+    result = dp_fit(
+        key,
+        params,
+        X,
+        y,
+        optimizer=UNIT,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        noise_multiplier=noise,
+        max_grad_norm=max_norm,
+        delta=1e-5,
+    )
+    moves = jax.tree.map(lambda a, b: np.ravel(a - b), result.params, params)
+    return np.concatenate(jax.tree.leaves(moves))
+
+
+def test_noise_has_the_stated_size():
+    # One step; so little is clipped to that the noise is all there is.
+    moves = displacement(1, 40, noise=3.0, max_norm=0.01)
+    wanted = 3.0 * 0.01 / 40
+    n = len(moves)
+    assert abs(moves.std() / wanted - 1) < 5 / math.sqrt(2 * n) + 0.02
+    assert abs(moves.mean() / wanted) < 5 / math.sqrt(n) + 0.02
+
+
+def test_noise_is_calibrated_to_the_sum_and_divided_by_the_expected_size():
+    # 8 steps of samples of 5 expected: the variances of independent noise add up.
+    moves = displacement(1, 5, noise=50.0, max_norm=0.01)
+    wanted = math.sqrt(8) * 50.0 * 0.01 / 5
+    assert abs(moves.std() / wanted - 1) < 5 / math.sqrt(2 * len(moves)) + 0.02
+
+
+def test_no_key_is_used_twice():
+    a = displacement(1, 40, noise=3.0, max_norm=0.01)
+    other = displacement(1, 40, noise=3.0, max_norm=0.01, key=jax.random.key(12))
+    assert abs(np.corrcoef(a, other)[0, 1]) < 5 / math.sqrt(len(a))
+    two = displacement(2, 40, noise=3.0, max_norm=0.01) - a  # the second step's noise
+    assert abs(np.corrcoef(a, two)[0, 1]) < 5 / math.sqrt(len(a))
+    # Noise of neighbouring parameters, across the arrays too, is independent.
+    assert abs(np.corrcoef(a[1:], a[:-1])[0, 1]) < 5 / math.sqrt(len(a))
+
+
+def test_same_bits_with_and_without_a_callback():
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    private = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "n_epochs": 7}
+    runs = [
+        train(params, X, y, **private),
+        train(params, X, y, **private, callback=lambda _: None, callback_every=2),
+    ]
+    for a, b in zip(*(jax.tree.leaves(run.params) for run in runs), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_guarantee_counts_what_was_planned():
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    result = train(
+        params,
+        X,
+        y,
+        n_epochs=6,
+        noise_multiplier=2.0,
+        max_grad_norm=1.5,
+        callback=lambda progress: progress.n_done == 2,
+    )
+    assert len(result.history["train_loss"]) == 2
+    found = result.guarantee
+    wanted = {"sampling_rate": 0.2, "noise_multiplier": 2.0, "n_steps": 30, "delta": 1e-5}
+    assert found.epsilon == epsilon(**wanted)
+    assert {name: getattr(found, name) for name in wanted} == wanted
+    assert found.max_grad_norm == 1.5
+    assert "one training row, added or removed" in found.adjacency
+    assert "Poisson" in found.sampling
+    text = " ".join(found.not_covered)
+    for what in ("hyper-parameter search", "statistics", "validation", "training loss"):
+        assert what in text
+
+
+def test_the_accountant_can_be_chosen():
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    private = {"noise_multiplier": 2.0, "max_grad_norm": 1.0}
+    rdp = train(params, X, y, **private, accountant="rdp").guarantee
+    assert rdp.accountant == "rdp"
+    assert rdp.epsilon > train(params, X, y, **private).guarantee.epsilon
+
+
+def test_validation_part_patience_and_quantiles():
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(80)
+    result = train(
+        params,
+        X[:50],
+        y[:50],
+        X_val=X[50:],
+        y_val=y[50:],
+        n_epochs=60,
+        patience=2,
+        max_grad_norm=0.5,
+        norm_quantiles=(0.5,),
+    )
+    assert result.history.keys() == {
+        "train_loss",
+        "val_loss",
+        "norm_q50",
+        "clipped_fraction",
+    }
+    assert len(result.history["val_loss"]) == result.best_epoch + 2
+    assert result.guarantee.n_steps == 60 * 5
+
+
+def test_sampled_rows_have_the_expected_size():
+    sizes = [len(rows) for rows in sampled_rows(KEY, 100, 12.5, 400)]
+    assert len(sizes) == 400 * 8
+    deviation = math.sqrt(100 * 0.125 * 0.875 / len(sizes))
+    assert abs(np.mean(sizes) - 12.5) < 5 * deviation
+    assert sampled_rows(KEY, 3, 3, 2)[1].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be above 0, not 0.0"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm must be above 0"),
+        ({"max_grad_norm": math.nan}, "max_grad_norm must be above 0"),
+        ({"noise_multiplier": -1.0}, "noise_multiplier must be a finite number from 0"),
+        ({"noise_multiplier": 1.0}, "max_grad_norm is infinite, so no noise hides"),
+        ({"delta": 0.0}, "delta must be between 0 and 1"),
+        ({"delta": 1.0}, "delta must be between 0 and 1"),
+        ({"batch_size": 51}, "are only 50 rows: the sampling rate would be above 1"),
+        ({"batch_size": 0}, "batch_size must be above 0"),
+        ({"n_epochs": 0}, "n_epochs must be a whole number from 1"),
+        ({"optimizer": optax.lbfgs()}, "optimizer needs more than the gradient"),
+        ({"norm_quantiles": (2.0,)}, "quantiles must be from 0 to 1"),
+        ({"patience": 2}, "patience needs a validation part"),
+        ({"accountant": "x"}, "accountant must be 'pld' or 'rdp'"),
+    ],
+)
+def test_bad_arguments(change, message):
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    with pytest.raises(ValueError, match=message):
+        train(params, X, y, **change)
+
+
+def test_bad_rows():
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    with pytest.raises(ValueError, match="y must hold labels 0 and 1; row 0 is 2"):
+        train(params, X, np.full(50, 2))
+    with pytest.raises(ValueError, match="X must be finite"):
+        train(params, np.full((50, 5), np.nan), y)
+    with pytest.raises(ValueError, match="X is empty"):
+        train(params, X[:0], y[:0])
