@@ -23,7 +23,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from jaxmlp.data.tables import read_table
-from jaxmlp.interfaces.pipeline import Prepared, prepare, train_on_table
+from jaxmlp.interfaces.pipeline import train_on_table
+from jaxmlp.interfaces.prepare import Prepared, prepare
 from jaxmlp.interfaces.recipe import Recipe
 
 

@@ -19,10 +19,17 @@ from rich.console import Console
 from jaxmlp.core.params import InitMethod
 from jaxmlp.data.builtin import breast_cancer_table
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.labels import encode_labels, find_column
+from jaxmlp.data.labels import as_text, encode_labels, find_column
 from jaxmlp.data.tables import check_writable_name, read_table, write_table
 from jaxmlp.interfaces.cache import keep_compiled_programs
-from jaxmlp.interfaces.console import metrics_table, print_notes, print_outcome, progress
+from jaxmlp.interfaces.console import (
+    metrics_table,
+    print_gradients,
+    print_notes,
+    print_outcome,
+    progress,
+)
+from jaxmlp.interfaces.gradients import row_gradients
 from jaxmlp.interfaces.metrics import evaluate_logits
 from jaxmlp.interfaces.model import Model, check_out, load_model, save_model
 from jaxmlp.interfaces.options import (
@@ -32,10 +39,13 @@ from jaxmlp.interfaces.options import (
     parse_positive,
     parse_split,
 )
+from jaxmlp.interfaces.pictures import check_picture_name, draw_norms
 from jaxmlp.interfaces.pipeline import train_on_table
 from jaxmlp.interfaces.recipe import (
+    PRIVATE_DEFAULTS,
     DtypeName,
     OptimizerName,
+    Privacy,
     Recipe,
     ScheduleName,
     check_recipe,
@@ -125,15 +135,17 @@ def train(
             parser=parse_hidden,
             metavar="Q,...",
             help="Widths q of the hidden layer to try; 32x16 is two layers, 0 is none, "
-            "logistic regression.",
+            "logistic regression. By default 0,8,32.",
         ),
-    ] = "0,8,32",
+    ] = None,
     epochs: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, max=1_000_000, help="Passes through the training part at most."
+            min=1,
+            max=1_000_000,
+            help="Passes through the training part at most; by default 200.",
         ),
-    ] = 200,
+    ] = None,
     patience: Annotated[
         int,
         typer.Option(
@@ -150,7 +162,9 @@ def train(
             help="Examples a step; 1 is SGD one by one. By default 32; L-BFGS takes all.",
         ),
     ] = None,
-    optimizer: Annotated[OptimizerName, typer.Option(help="Update rule.")] = "sgd",
+    optimizer: Annotated[
+        OptimizerName | None, typer.Option(help="Update rule; by default sgd.")
+    ] = None,
     schedule: Annotated[
         ScheduleName,
         typer.Option(help="Course of the step size: constant, or down to 0 by a cosine."),
@@ -206,6 +220,37 @@ def train(
         DtypeName,
         typer.Option(help="Type to compute in; bfloat16 is for the matrix products alone."),
     ] = "float32",
+    dp_epsilon: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="EPS",
+            help="Train with differential privacy (DP-SGD) within this ε: one network, by "
+            "default without hidden layer, 20 epochs of adam with η = 0.01, and 3% of the "
+            "training part a step.",
+        ),
+    ] = None,
+    dp_delta: Annotated[
+        float | None,
+        typer.Option(metavar="DELTA", help="Its δ, well below 1/rows; by default 1e-5."),
+    ] = None,
+    dp_clip: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="C",
+            help="Norm to which each row's gradient is clipped; by default 1.",
+        ),
+    ] = None,
+    dp_bounds: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON file of bounds known without the data, such as "
+            '{"age": [17, 90], "job": ["clerk", "cook"]}: the preprocessing is then '
+            "made from them, not learned from the rows.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -216,22 +261,28 @@ def train(
     among them, and the epoch; the test part is used once, at the end. With --ensemble K,
     the probabilities of the K best networks are averaged.
 
+    With --dp-epsilon, the training rows are protected by differential privacy: the noise is
+    calibrated to the budget, and the report says what the guarantee covers and what not.
+
     Example: jaxmlp train churn.csv --target churned --positive yes --out churn-model
     """
     began = time.perf_counter()
     if target is None and data is not None:
         raise typer.BadParameter("needed with DATA", param_hint="--target")
     check_out(out)
+    privacy = _privacy(dp_epsilon, dp_delta, dp_clip, dp_bounds)
+    given = {
+        "learning_rates": learning_rate,
+        "hidden_sizes": hidden,
+        "n_epochs": epochs,
+        "optimizer": optimizer,
+    }
     recipe = Recipe(
         target="target" if target is None else target,
         positive=positive,
         fractions=split,
-        learning_rates=learning_rate,
-        hidden_sizes=hidden,
-        n_epochs=epochs,
         patience=patience or None,
         batch_size=batch_size,
-        optimizer=optimizer,
         schedule=schedule,
         clip_norm=clip_norm,
         l2=l2,
@@ -242,12 +293,17 @@ def train(
         seed=seed,
         device=device,
         dtype=dtype,
+        privacy=privacy,
+    )
+    recipe = recipe._replace(
+        **(PRIVATE_DEFAULTS if privacy else {})
+        | {name: value for name, value in given.items() if value is not None}
     )
     check_recipe(recipe)
     _configure(device, dtype)
     table = breast_cancer_table() if data is None else read_table(data)
     with _about(data), progress(quiet=quiet) as callback:
-        outcome = train_on_table(table, recipe, callback, max(1, epochs // 50))
+        outcome = train_on_table(table, recipe, callback, max(1, recipe.n_epochs // 50))
     report = outcome.report
     report["data"] = None if data is None else str(data)
     report["device"] = _device(device)
@@ -324,6 +380,75 @@ def evaluate(
         print(json.dumps({"rows": len(y), "positive": positive, **metrics}))
     elif not quiet:
         Console().print(metrics_table({str(data): metrics}))
+
+
+@app.command()
+def gradients(
+    model: ModelArgument,
+    data: DataArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV or Parquet file for the rows' numbers."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Picture (.svg, .png, .pdf) of the norms by class."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Look at the gradient of the loss on every row of a table with the target.
+
+    Writes for each row, in the table's order: norm, the length of the gradient of the
+    model's loss; loss; el2n, |probability - label|, and grand, the gradient's norm, both as
+    means over the members of an ensemble; and the norm of each layer's part. Prints
+    quantiles of the norms and the gradient noise scale, in rows: mini-batches far smaller
+    are mostly noise. Take the scores of a trained model: at initialisation they do not
+    rank rows reliably.
+
+    Example: jaxmlp gradients churn-model churn.csv --out gradients.csv --plot norms.svg
+    """
+    if out is not None:
+        check_writable_name(out)
+    if plot is not None:
+        check_picture_name(plot)
+    for flag, path in {"--out": out, "--plot": plot}.items():
+        if path is not None and path.resolve() == data.resolve():
+            raise typer.BadParameter("it is DATA itself", param_hint=flag)
+    loaded = load_model(model)
+    table = _read_for(loaded, data)
+    with _about(data):
+        found = row_gradients(loaded, table)
+    if out is not None:
+        write_table(found.table, out)
+    if plot is not None:
+        names = (as_text(loaded.classes.negative), as_text(loaded.classes.positive))
+        draw_norms(found.table["norm"].to_numpy(), found.y, names, plot)
+    if as_json:
+        files = {"out": out and str(out), "plot": plot and str(plot)}
+        print(json.dumps({**found.summary, **files}))
+    elif not quiet:
+        print_gradients(found.summary)
+
+
+def _privacy(
+    epsilon: float | None, delta: float | None, clip: float | None, bounds: Path | None
+) -> Privacy | None:
+    if epsilon is None:
+        for flag, value in {"delta": delta, "clip": clip, "bounds": bounds}.items():
+            if value is not None:
+                raise typer.BadParameter(
+                    "needs --dp-epsilon, the budget", param_hint=f"--dp-{flag}"
+                )
+        return None
+    return Privacy(
+        epsilon=epsilon,
+        delta=1e-5 if delta is None else delta,
+        max_norm=1.0 if clip is None else clip,
+        bounds=None if bounds is None else str(bounds),
+    )
 
 
 def run() -> None:

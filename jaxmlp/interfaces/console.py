@@ -1,5 +1,6 @@
 """What the command line shows to people."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,11 +82,26 @@ def print_outcome(outcome: Outcome, out: str) -> None:
     )
     parts = {name: report[name] for name in ("validation", "test") if report[name]}
     console.print(metrics_table(parts))
+    if report["privacy"] is not None:
+        _print_guarantee(console, report["privacy"])
     seconds = report["seconds"]
     console.print(
         f"compiled in {seconds['compile']:.1f} s, ran in {seconds['run']:.1f} s on "
         f"{report['device']}; model and report in [bold]{escape(out)}[/bold]"
     )
+
+
+def _print_guarantee(console: Console, privacy: dict[str, Any]) -> None:
+    console.print(
+        f"differential privacy: ε = [bold]{privacy['epsilon']:.4g}[/bold], "
+        f"δ = [bold]{privacy['delta']:g}[/bold] ({privacy['accountant'].upper()}), for "
+        f"{privacy['adjacency']}; noise {privacy['noise_multiplier']:.4g} × norm "
+        f"{privacy['max_grad_norm']:g}, {privacy['n_steps']} steps, each with every row "
+        f"at probability {privacy['sampling_rate']:.4g}"
+    )
+    console.print("not covered:")
+    for what in privacy["not_covered"]:
+        console.print(f"- {escape(what)}")
 
 
 def metrics_table(parts: dict[str, Metrics]) -> Table:
@@ -95,6 +111,28 @@ def metrics_table(parts: dict[str, Metrics]) -> Table:
         values = (metrics[key] for key in _METRIC_TITLES)
         table.add_row(escape(name), *("–" if v is None else f"{v:.4f}" for v in values))
     return table
+
+
+def print_gradients(summary: dict[str, Any]) -> None:
+    """Prints what `jaxmlp gradients` found."""
+    console = Console(highlight=False)
+    quantiles = summary["norm_quantiles"]
+    table = Table("norm at", *(f"{100 * float(q):g}%" for q in quantiles))
+    table.add_row("all rows", *(f"{norm:.4g}" for norm in quantiles.values()))
+    console.print(f"{summary['rows']} rows")
+    console.print(table)
+    for label, median in summary["median_norm_by_class"].items():
+        shown = "–" if median is None else f"{median:.4g}"
+        console.print(f"median norm of class {escape(label)}: {shown}")
+    scale = summary["noise_scale"]
+    if scale is None:
+        console.print("gradient noise scale: the mean gradient is hidden in the noise")
+        return
+    console.print(
+        f"gradient noise scale: [bold]{scale:.4g}[/bold] rows (variance of one row's "
+        f"gradient {summary['trace']:.4g}, squared norm of the mean "
+        f"{summary['squared_norm']:.4g})"
+    )
 
 
 def print_notes(notes: list[str]) -> None:
@@ -133,7 +171,7 @@ def _search_table(outcome: Outcome) -> Table:
             *([f"{row.l2:g}"] if with_l2 else []),
             *([str(row.seed)] if with_seed else []),
             str(row.epoch) if row.epoch else "–",
-            f"{row.train_loss:.4f}",
+            "–" if math.isnan(row.train_loss) else f"{row.train_loss:.4f}",
             f"{row.val_loss:.4f}",
             "◀ chosen" if is_chosen else "" if row.epoch else "diverged",
         ]

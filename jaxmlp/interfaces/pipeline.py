@@ -11,14 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jaxmlp.core import Params
-from jaxmlp.data.columns import decode, explain_texts, infer_kinds
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
-from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
-from jaxmlp.data.split import Split, train_val_test_split
 from jaxmlp.data.tables import one_line
 from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
 from jaxmlp.interfaces.model import Model, predict_logits
+from jaxmlp.interfaces.prepare import Prepared, prepare
+from jaxmlp.interfaces.private import train_privately
 from jaxmlp.interfaces.recipe import (
     Recipe,
     batch_size_of,
@@ -30,26 +28,6 @@ from jaxmlp.training import Configuration, SearchProgress, SearchResult, search
 
 MEMORY_LIMIT = 2**32
 """Bytes that the networks in training may take, beside the data."""
-
-
-class Prepared(NamedTuple):
-    """A table, ready for the network.
-
-    Attributes:
-      X: Network input of all rows, `(n, p)`.
-      y: Labels in {0, 1}, `(n,)`.
-      split: Row numbers of the parts.
-      preprocessor: Rules learned on the training part.
-      classes: The target's two values.
-      notes: Sentences for the user: which columns are left out, and why.
-    """
-
-    X: NDArray[np.float32]
-    y: NDArray[np.int32]
-    split: Split
-    preprocessor: Preprocessor
-    classes: Classes
-    notes: list[str]
 
 
 class Outcome(NamedTuple):
@@ -90,8 +68,15 @@ def train_on_table(
     """
     split_key, search_key = jax.random.split(jax.random.key(recipe.seed))
     data = prepare(split_key, table, recipe)
+    run = (search_key, data, recipe)
+    guarantee = None
     with Stopwatch() as watch:
-        result = _search(search_key, data, recipe, callback, callback_every)
+        if recipe.privacy is None:
+            result = _search(*run, callback, callback_every)
+        else:
+            result, guarantee = train_privately(
+                *run, recipe.privacy, callback, callback_every
+            )
     model = Model(result.ensemble, data.preprocessor, recipe.target, data.classes)
     if len(result.networks) < recipe.ensemble:
         data.notes.append(
@@ -103,54 +88,10 @@ def train_on_table(
         **_describe_search(result),
         "validation": _evaluate(model.networks, data, data.split.val),
         "test": _evaluate(model.networks, data, data.split.test),
+        "privacy": guarantee,
         "seconds": {"compile": watch.compile, "run": watch.run},
     }
     return Outcome(model, report, result)
-
-
-def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
-    """Codes the labels, splits the rows, and learns and applies the preprocessing.
-
-    Raises:
-      DataError: The table cannot be used.
-    """
-    column = find_column(table, recipe.target, "target")
-    classes = find_classes(column, recipe.target, recipe.positive)
-    y = encode_labels(column, recipe.target, classes)
-    kinds = infer_kinds(table, recipe.target)
-    columns = decode(table, kinds.used)
-    split = _split(key, y, recipe.fractions, classes)
-    preprocessor, dropped = fit_preprocessor(columns, split.train)
-    notes = [
-        f"column {name!r} is not used: {reason}"
-        for name, reason in {**kinds.dropped, **dropped}.items()
-    ]
-    notes += [f"column {name!r}: {why}" for name, why in explain_texts(columns).items()]
-    if not preprocessor.rules:
-        raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))
-    X = preprocessor.encode(columns)
-    return Prepared(X, y, split, preprocessor, classes, notes)
-
-
-def _split(
-    key: jax.Array, y: NDArray[np.int32], fractions: tuple[float, ...], classes: Classes
-) -> Split:
-    """Splits with each class's share alike in all parts, so that rare ones reach each."""
-    counts = ", ".join(
-        f"{count} rows of {as_text(label)!r}"
-        for label, count in zip(classes, np.bincount(y, minlength=2), strict=True)
-    )
-    try:
-        labels = np.array([as_text(label) for label in classes])[y]
-        split = train_val_test_split(key, len(y), fractions, stratify=labels)
-    except ValueError as error:
-        raise DataError(f"--split does not fit the table ({counts}): {error}") from error
-    for name, rows in split._asdict().items():
-        if len(rows) and not 0 < y[rows].sum() < len(rows):
-            raise DataError(
-                f"--split leaves the {name} part without both classes ({counts})"
-            )
-    return split
 
 
 def _search(
@@ -219,6 +160,7 @@ def _describe(data: Prepared, recipe: Recipe) -> dict[str, Any]:
         "negative": data.classes.negative,
         "settings": {
             **recipe._asdict(),
+            "privacy": recipe.privacy and recipe.privacy._asdict(),
             "learning_rates": learning_rates_of(recipe),
             "batch_size": batch_size_of(recipe, len(train)),
         },

@@ -34,6 +34,36 @@ LEARNING_RATES: dict[OptimizerName, tuple[float, ...]] = {
 """Step sizes tried by default."""
 
 
+PRIVATE_SAMPLING_RATE = 0.03
+"""Share of the training rows that a step of private training takes by default."""
+
+PRIVATE_DEFAULTS: dict[str, Any] = {
+    "learning_rates": (0.01,),
+    "hidden_sizes": ((),),
+    "n_epochs": 20,
+    "optimizer": "adam",
+}
+"""What private training does unless told otherwise: one network that few noisy steps
+train well, chosen once and for all, because trying several would cost privacy."""
+
+
+class Privacy(NamedTuple):
+    """The budget of private training.
+
+    Attributes:
+      epsilon: ε that may be spent.
+      delta: δ.
+      max_norm: Norm to which each row's gradient is clipped.
+      bounds: JSON file of the columns' bounds, or None to learn the preprocessing from
+        the training part.
+    """
+
+    epsilon: float
+    delta: float
+    max_norm: float
+    bounds: str | None
+
+
 class Recipe(NamedTuple):
     """What a training run is asked for; see `jaxmlp train --help`.
 
@@ -47,7 +77,8 @@ class Recipe(NamedTuple):
       hidden_sizes: Hidden layers to try.
       n_epochs: Passes through the training part.
       patience: Epochs without a better validation loss after which a run stops, or None.
-      batch_size: Examples a step, or None for 32, and all of them for L-BFGS.
+      batch_size: Examples a step, or None for 32, all of them for L-BFGS, and
+        `PRIVATE_SAMPLING_RATE` of them for private training.
       optimizer: A key of `OPTIMIZERS`.
       schedule: Whether the step size stays, or falls to 0 along a cosine.
       clip_norm: Greatest norm of a step's gradient, or None for no limit.
@@ -59,6 +90,7 @@ class Recipe(NamedTuple):
       seed: Of the split, the starting weights and the orders.
       device: `"cpu"`, `"gpu"` or `"tpu"`, or None for JAX's default.
       dtype: Type to compute in; bfloat16 is that of matrix products alone.
+      privacy: The budget of private training, or None.
     """
 
     target: str
@@ -80,6 +112,7 @@ class Recipe(NamedTuple):
     seed: int = 0
     device: str | None = None
     dtype: DtypeName = "float32"
+    privacy: Privacy | None = None
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -99,6 +132,27 @@ def check_recipe(recipe: Recipe) -> None:
         raise DataError(
             "--batch-size: L-BFGS takes the whole training part at each step; leave it out"
         )
+    if recipe.privacy is not None:
+        _check_private(recipe, recipe.privacy, n_networks)
+
+
+def _check_private(recipe: Recipe, privacy: Privacy, n_networks: int) -> None:
+    if not 0 < privacy.delta < 1:
+        raise DataError(f"--dp-delta must be between 0 and 1, not {privacy.delta:g}")
+    if n_networks > 1:
+        raise DataError(
+            f"--dp-epsilon is the budget of one network, not of a search among "
+            f"{n_networks}: give one --learning-rate, --hidden and --l2, and no --seeds"
+        )
+    refused = {
+        "--class-weight balanced": recipe.class_weight is not None,
+        "--clip-norm (--dp-clip clips each row)": recipe.clip_norm is not None,
+        "--optimizer lbfgs": recipe.optimizer == "lbfgs",
+        "--dtype bfloat16": recipe.dtype == "bfloat16",
+    }
+    for flag, is_given in refused.items():
+        if is_given:
+            raise DataError(f"{flag} does not go with --dp-epsilon; leave it out")
 
 
 def learning_rates_of(recipe: Recipe) -> tuple[float, ...]:
@@ -108,7 +162,11 @@ def learning_rates_of(recipe: Recipe) -> tuple[float, ...]:
 
 def batch_size_of(recipe: Recipe, n_train: int) -> int:
     """Examples a step, with a training part of n_train rows."""
-    return recipe.batch_size or (n_train if recipe.optimizer == "lbfgs" else 32)
+    if recipe.batch_size is not None:
+        return recipe.batch_size
+    if recipe.privacy is not None:
+        return max(1, round(PRIVATE_SAMPLING_RATE * n_train))
+    return n_train if recipe.optimizer == "lbfgs" else 32
 
 
 def make_optimizer(

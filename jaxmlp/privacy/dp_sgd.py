@@ -38,15 +38,21 @@ SAMPLING = (
     "each step takes every training row with the same probability, independently of the "
     "others (Poisson sampling); which rows were taken stays secret"
 )
+PREPROCESSING = (
+    "statistics of the rows used to prepare the features (centring, scaling, categories)"
+)
+MEASURED = (
+    "the training loss, norms and clipped fraction in the history: measured on the rows, "
+    "without noise; do not publish them"
+)
 NOT_COVERED = (
     "choices made by looking at other runs on the same rows (hyper-parameter search): "
     "their epsilons add up",
-    "statistics of the rows used to prepare the features (centring, scaling, categories)",
+    PREPROCESSING,
     "validation and test rows, which choose the epoch and give the figures",
-    "the training loss, norms and clipped fraction in the history: measured on the rows, "
-    "without noise; do not publish them",
-    "the number of training rows, which is taken as known",
-    "attacks on pseudo-random numbers or on floating-point noise",
+    MEASURED,
+    "the number of training rows and the labels' names, which are taken as known",
+    "attacks on pseudo-random numbers or on the rounding of the noise",
 )
 
 

@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 import jaxmlp
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces.model import load_model
-from jaxmlp.interfaces.pipeline import prepare
+from jaxmlp.interfaces.prepare import prepare
 from jaxmlp.interfaces.recipe import Recipe
 from jaxmlp.training import Configuration, SearchProgress
 from tests.interfaces.conftest import SMALL, make_table

@@ -1,0 +1,97 @@
+"""From a table to the network's input: labels, split, preprocessing."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jaxmlp.data.bounds import read_bounds
+from jaxmlp.data.columns import decode, explain_texts, infer_kinds
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
+from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
+from jaxmlp.data.split import Split, train_val_test_split
+from jaxmlp.interfaces.recipe import Recipe
+
+
+class Prepared(NamedTuple):
+    """A table, ready for the network.
+
+    Attributes:
+      X: Network input of all rows, `(n, p)`.
+      y: Labels in {0, 1}, `(n,)`.
+      split: Row numbers of the parts.
+      preprocessor: Rules learned on the training part, or from bounds.
+      classes: The target's two values.
+      notes: Sentences for the user: which columns are left out, and why.
+    """
+
+    X: NDArray[np.float32]
+    y: NDArray[np.int32]
+    split: Split
+    preprocessor: Preprocessor
+    classes: Classes
+    notes: list[str]
+
+
+def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
+    """Codes the labels, splits the rows, and learns and applies the preprocessing.
+
+    Raises:
+      DataError: The table cannot be used.
+    """
+    column = find_column(table, recipe.target, "target")
+    classes = find_classes(column, recipe.target, recipe.positive)
+    y = encode_labels(column, recipe.target, classes)
+    split = _split(key, y, recipe.fractions, classes)
+    if recipe.privacy is not None and recipe.privacy.bounds is not None:
+        preprocessor, notes = _from_bounds(table, recipe.target, recipe.privacy.bounds)
+        X = preprocessor.encode(decode(table, preprocessor.kinds))
+        return Prepared(X, y, split, preprocessor, classes, notes)
+    kinds = infer_kinds(table, recipe.target)
+    columns = decode(table, kinds.used)
+    preprocessor, dropped = fit_preprocessor(columns, split.train)
+    notes = [
+        f"column {name!r} is not used: {reason}"
+        for name, reason in {**kinds.dropped, **dropped}.items()
+    ]
+    notes += [f"column {name!r}: {why}" for name, why in explain_texts(columns).items()]
+    if not preprocessor.rules:
+        raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))
+    X = preprocessor.encode(columns)
+    return Prepared(X, y, split, preprocessor, classes, notes)
+
+
+def _from_bounds(table: pa.Table, target: str, path: str) -> tuple[Preprocessor, list[str]]:
+    preprocessor = read_bounds(path)
+    if target in preprocessor.kinds:
+        raise DataError(f"{path}: {target!r} is the target, not a feature; leave it out")
+    for name in preprocessor.kinds:
+        find_column(table, name, f"feature (of {path})")
+    others = [n for n in table.column_names if n not in (target, *preprocessor.kinds)]
+    return preprocessor, [
+        f"column {name!r} is not used: {path} has no bounds for it" for name in others
+    ]
+
+
+def _split(
+    key: jax.Array, y: NDArray[np.int32], fractions: tuple[float, ...], classes: Classes
+) -> Split:
+    """Splits with each class's share alike in all parts, so that rare ones reach each."""
+    counts = ", ".join(
+        f"{count} rows of {as_text(label)!r}"
+        for label, count in zip(classes, np.bincount(y, minlength=2), strict=True)
+    )
+    try:
+        labels = np.array([as_text(label) for label in classes])[y]
+        split = train_val_test_split(key, len(y), fractions, stratify=labels)
+    except ValueError as error:
+        raise DataError(f"--split does not fit the table ({counts}): {error}") from error
+    for name, rows in split._asdict().items():
+        if len(rows) and not 0 < y[rows].sum() < len(rows):
+            raise DataError(
+                f"--split leaves the {name} part without both classes ({counts})"
+            )
+    return split

@@ -1,0 +1,110 @@
+"""One network trained on a table with differential privacy."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmlp.core import init_params
+from jaxmlp.data.errors import DataError
+from jaxmlp.interfaces.prepare import Prepared
+from jaxmlp.interfaces.recipe import (
+    Privacy,
+    Recipe,
+    batch_size_of,
+    learning_rates_of,
+    make_optimizer,
+)
+from jaxmlp.privacy import calibrate, dp_fit
+from jaxmlp.privacy.dp_sgd import MEASURED, PREPROCESSING
+from jaxmlp.training import (
+    Configuration,
+    FitProgress,
+    Network,
+    SearchProgress,
+    SearchResult,
+)
+
+
+def train_privately(
+    key: jax.Array,
+    data: Prepared,
+    recipe: Recipe,
+    privacy: Privacy,
+    callback: Callable[[SearchProgress], object] | None,
+    callback_every: int,
+) -> tuple[SearchResult, dict[str, Any]]:
+    """Calibrates the noise to the budget and trains.
+
+    Returns:
+      The network as a search's only one, without what was measured on its training rows,
+      and the guarantee as the report's `privacy`.
+
+    Raises:
+      DataError: The budget cannot be kept, or the ledger is not installed.
+    """
+    train, val, _ = data.split
+    batch_size = batch_size_of(recipe, len(train))
+    n_steps = recipe.n_epochs * math.ceil(len(train) / batch_size)
+    init_key, fit_key = jax.random.split(key)
+    (hidden_sizes,), (learning_rate,) = recipe.hidden_sizes, learning_rates_of(recipe)
+    X = data.X.astype(np.float64) if recipe.dtype == "float64" else data.X
+    sizes = (X.shape[1], *hidden_sizes, 1)
+    try:
+        noise = calibrate(
+            privacy.epsilon,
+            privacy.delta,
+            sampling_rate=min(1.0, batch_size / len(train)),
+            n_steps=n_steps,
+        )
+        result = dp_fit(
+            fit_key,
+            init_params(init_key, sizes, method=recipe.init, dtype=X.dtype),
+            X[train],
+            data.y[train],
+            optimizer=make_optimizer(recipe, n_steps, learning_rate),
+            n_epochs=recipe.n_epochs,
+            batch_size=batch_size,
+            noise_multiplier=noise,
+            max_grad_norm=privacy.max_norm,
+            delta=privacy.delta,
+            X_val=X[val],
+            y_val=data.y[val],
+            l2=recipe.l2[0],
+            patience=recipe.patience or recipe.n_epochs,
+            device=recipe.device,
+            callback=callback and (lambda now: callback(_as_search(now))),
+            callback_every=callback_every,
+        )
+    except ImportError as error:
+        raise DataError(f"--dp-epsilon: {error}") from error
+    except ValueError as error:
+        raise DataError(f"private training: {error}") from error
+    if result.best_epoch is None:
+        raise DataError("private training diverged; give a smaller --learning-rate")
+    val_losses = result.history["val_loss"]
+    best = result.best_epoch
+    row = Configuration(
+        learning_rate,
+        hidden_sizes,
+        recipe.l2[0],
+        seed=0,
+        epoch=best,
+        train_loss=math.nan,
+        val_loss=float(val_losses[best - 1]),
+    )
+    network = Network(row, result.params, {"val_loss": val_losses})
+    guarantee = result.guarantee._asdict()
+    guarantee["bounds"] = privacy.bounds
+    # The report has no such history, and bounds were not learned from the rows.
+    covered = {MEASURED, PREPROCESSING} if privacy.bounds else {MEASURED}
+    guarantee["not_covered"] = [
+        what for what in result.guarantee.not_covered if what not in covered
+    ]
+    return SearchResult([row], [network]), guarantee
+
+
+def _as_search(now: FitProgress) -> SearchProgress:
+    return SearchProgress(now.n_done, now.n_epochs, [])
