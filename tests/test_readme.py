@@ -24,17 +24,32 @@ def test_search_block(capsys):
     assert float(accuracy) > 0.95
 
 
+def test_gradients_block(capsys):
+    shapes, numbers, names = printed(BLOCKS[2], capsys)
+    assert shapes == "(569,) (569, 569)"
+    fraction, noise_scale = map(float, numbers.split())
+    assert 0 < fraction < 1 < noise_scale
+    for name in ("train_loss", "norm_q50", "norm_q95", "clipped_fraction", "noise_scale"):
+        assert name in names
+
+
+def test_private_block(capsys):
+    guarantee, accuracy = printed(BLOCKS[3], capsys)
+    assert guarantee.startswith("epsilon 3.00; not covered: statistics of the rows")
+    assert float(accuracy) > 0.85
+
+
 def test_step_block(capsys):
-    loss, lecture_s_loss = map(float, printed(BLOCKS[2], capsys)[0].split())
+    loss, lecture_s_loss = map(float, printed(BLOCKS[4], capsys)[0].split())
     assert loss == pytest.approx(lecture_s_loss, rel=1e-4)
     assert loss < 0.05
 
 
 def test_every_block_is_tested():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 5
 
 
 def test_links_lead_somewhere():
     root = Path(__file__).parent.parent
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (root / target).exists(), target
+    for target in re.findall(r"\]\(([^):]+)\)", README):
+        assert (root / target.split("#")[0]).exists(), target
