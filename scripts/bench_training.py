@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import tempfile
 import time
 import warnings
@@ -33,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from sklearn.neural_network import MLPClassifier
+from worker import Worker
 
 from jaxmlp import backward, bce_with_logits, fit, forward_with_cache, init_params
 from jaxmlp.interfaces.timing import Stopwatch
@@ -48,31 +48,6 @@ KEY = jax.random.key(1)
 
 Contestants = dict[str, Callable[[], float]]
 """Each runs once and returns microseconds a step."""
-
-
-class Torch:
-    """PyTorch in a process of its own, which answers one request a line."""
-
-    def __init__(self, python: Path, n_threads: int) -> None:
-        self._process = subprocess.Popen(
-            [python, WORKER, str(n_threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.version = self.ask()
-
-    def ask(self, **request):
-        """Sends a request, unless there is none, and returns the answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        if request:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit("the PyTorch process has ended; its message is above")
-        return json.loads(answer)
 
 
 def textbook(params, X, y, sample_weight):
@@ -180,7 +155,7 @@ def growing_step(shape, n_steps: int, parts: int) -> Callable[[], float]:
     return run
 
 
-def measure(shape, n_rounds: int, torch: Torch | None, folder: Path) -> dict:
+def measure(shape, n_rounds: int, torch: Worker | None, folder: Path) -> dict:
     p, q, batch_size = shape
     rng = np.random.default_rng(0)
     X = rng.normal(size=(STEPS_AN_EPOCH * batch_size, p)).astype(np.float32)
@@ -271,7 +246,7 @@ def measure_shuffling(n_samples: int) -> dict:
     return {"n_samples": n_samples, "compile_seconds": watch.compile, **times}
 
 
-def compare_parameters(torch: Torch | None, folder: Path) -> dict:
+def compare_parameters(torch: Worker | None, folder: Path) -> dict:
     """Largest difference of any weight after 50 steps in float64, for each optimiser."""
     rng = np.random.default_rng(0)
     n, p, q, batch_size, n_epochs = 320, 10, 16, 32, 5
@@ -362,7 +337,8 @@ def main() -> None:
         parser.error(f"--torch-python: there is no {options.torch_python}")
     warnings.simplefilter("ignore")  # scikit-learn's note that it has not converged
     n_threads = len(os.sched_getaffinity(0))
-    torch = Torch(options.torch_python, n_threads) if options.torch_python else None
+    python = options.torch_python
+    torch = Worker(python, WORKER, n_threads) if python else None
     versions = {name: version(name) for name in ("jax", "jaxlib", "numpy", "scikit-learn")}
     versions["python"] = platform.python_version()
     versions["torch"] = torch and torch.version

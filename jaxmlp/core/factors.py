@@ -141,8 +141,8 @@ def squared_norms_per_scale(factors: Factors) -> jax.Array:
     At least 1, because of the output's bias.
     """
     X, *activations = factors.inputs
-    norms = [_row_sums(X.astype(factors.scale.dtype))]  # ones included
-    norms += [_row_sums(h) + 1 for h in activations[:-1]]
+    norms = [_squared_rows(X.astype(factors.scale.dtype))]  # ones included
+    norms += [_squared_rows(h) + 1 for h in activations[:-1]]
     if not activations:
         return norms[0]
     # Both layers that the last activations belong to, in one sum over their units.
@@ -150,7 +150,7 @@ def squared_norms_per_scale(factors: Factors) -> jax.Array:
     terms = h * h + norms[-1][:, None] * (v * v)[None, :]
     total = jnp.sum(jnp.where(h > 0, terms, 0), axis=1) + 1
     for norm, slope in zip(norms[:-1], factors.slopes, strict=True):
-        total += norm * _row_sums(slope)
+        total += norm * _squared_rows(slope)
     return total
 
 
@@ -249,9 +249,10 @@ def _with_bias_row(layer: Layer) -> jax.Array:
     return jnp.concatenate([layer.w, layer.b[None, :]])
 
 
-def _row_sums(a: jax.Array) -> jax.Array:
+def _squared_rows(a: jax.Array) -> jax.Array:
     """Squared norm of each row, `(n,)`."""
-    return jnp.sum(a * a, axis=1)
+    # A product with ones: XLA's sums along short rows take three times as long on a CPU.
+    return (a * a) @ jnp.ones((a.shape[1],), a.dtype)
 
 
 def _product(a: jax.Array, b: jax.Array, dtype: DTypeLike) -> jax.Array:

@@ -44,21 +44,25 @@ class Diagnostics(NamedTuple):
 
 
 class StepRecord(NamedTuple):
-    r"""What a step leaves for the epoch's end.
+    r"""What a step leaves for the epoch's end; None where nobody asks.
 
     With the batch's m examples, shares :math:`c_i` and gradients :math:`g_i`, the mean of
     the squared norms is :math:`S = m \sum_i c_i^2 \lVert g_i \rVert^2`, and the squared
     norm of the mean is M.
 
     Attributes:
+      count: m, `()`.
       norms: :math:`\lVert g_i \rVert`, `(batch,)`; NaN where there is no example.
+      n_longer: Number of norms above the greatest wanted.
       noise: :math:`m (S - M)`, m - 1 times the unbiased trace of the covariance.
       signal: :math:`m M - S`, m - 1 times the unbiased squared norm of the mean.
     """
 
-    norms: jax.Array
-    noise: jax.Array
-    signal: jax.Array
+    count: jax.Array
+    norms: jax.Array | None
+    n_longer: jax.Array | None
+    noise: jax.Array | None
+    signal: jax.Array | None
 
 
 def check_diagnostics(diagnostics: Diagnostics) -> Diagnostics:
@@ -88,31 +92,41 @@ def loss_grads_and_norms(
 
 
 def record_step(
-    norms: jax.Array, grads: Params, sample_weight: jax.Array | None
+    diagnostics: Diagnostics,
+    norms: jax.Array,
+    grads: Params,
+    sample_weight: jax.Array | None,
 ) -> StepRecord:
     """Keeps what `summarize` needs of one mini-batch's norms and mean gradient."""
     shares = mean_weights(norms, sample_weight, norms.dtype)
     is_real = shares > 0
     count = jnp.sum(is_real, dtype=norms.dtype)
-    of_squares = count * jnp.sum((shares * norms) ** 2)
-    of_mean = squared_norm(grads)
-    return StepRecord(
-        norms=jnp.where(is_real, norms, jnp.nan),
+    record = StepRecord(count, None, None, None, None)
+    if diagnostics.quantiles:
+        record = record._replace(norms=jnp.where(is_real, norms, jnp.nan))
+    if diagnostics.max_norm is not None:
+        is_longer = is_real & (norms > diagnostics.max_norm)
+        record = record._replace(n_longer=jnp.sum(is_longer, dtype=norms.dtype))
+    if diagnostics.noise_scale:
+        of_squares = count * jnp.sum((shares * norms) ** 2)
+        of_mean = squared_norm(grads)
         # One example says nothing of noise, and the rounding of these would.
-        noise=jnp.where(count > 1, count * (of_squares - of_mean), 0),
-        signal=jnp.where(count > 1, count * of_mean - of_squares, 0),
-    )
+        record = record._replace(
+            noise=jnp.where(count > 1, count * (of_squares - of_mean), 0),
+            signal=jnp.where(count > 1, count * of_mean - of_squares, 0),
+        )
+    return record
 
 
 def summarize(diagnostics: Diagnostics, steps: StepRecord) -> dict[str, jax.Array]:
     """Curves' values of one epoch, by name, from the records of its steps, stacked."""
-    lengths = steps.norms.ravel()
-    values = [jnp.nanquantile(lengths, q) for q in diagnostics.quantiles]
-    if diagnostics.max_norm is not None:
-        is_longer = jnp.sum(lengths > diagnostics.max_norm, dtype=lengths.dtype)
-        n_real = jnp.sum(jnp.isfinite(lengths), dtype=lengths.dtype)
-        values.append(is_longer / jnp.maximum(n_real, 1))
-    if diagnostics.noise_scale:
+    values = []
+    if steps.norms is not None:
+        lengths = steps.norms.ravel()
+        values += [jnp.nanquantile(lengths, q) for q in diagnostics.quantiles]
+    if steps.n_longer is not None:
+        values.append(jnp.sum(steps.n_longer) / jnp.maximum(jnp.sum(steps.count), 1))
+    if steps.noise is not None and steps.signal is not None:
         noise, signal = jnp.sum(steps.noise), jnp.sum(steps.signal)
         hidden = jnp.where(signal < 0, jnp.inf, jnp.nan)
         values.append(jnp.where(signal > 0, noise / signal, hidden))

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from jaxmlp.core import Params, bce_with_logits, forward
 from jaxmlp.core.losses import mean_weights
-from jaxmlp.training.diagnostics import StepRecord, record_step, summarize
+from jaxmlp.training.diagnostics import Diagnostics, StepRecord, record_step, summarize
 from jaxmlp.training.objective import Objective, penalized
 from jaxmlp.training.orders import Orders, Plan, PoissonPlan
 from jaxmlp.training.state import (
@@ -92,9 +92,7 @@ def _train(
     objective = penalized(settings.gradient_fn, hyper.l2, settings.penalize_bias)
     optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
     plan, diagnostics = settings.plan, settings.diagnostics
-    step = partial(
-        _step, objective=objective, optimizer=optimizer, records=diagnostics is not None
-    )
+    step = partial(_step, objective=objective, optimizer=optimizer, diagnostics=diagnostics)
 
     def measure(loss: jax.Array, steps: StepRecord | None) -> dict[str, jax.Array]:
         if diagnostics is None or steps is None:
@@ -134,16 +132,16 @@ def _step(
     *,
     objective: Objective,
     optimizer: optax.GradientTransformationExtraArgs,
-    records: bool,
+    diagnostics: Diagnostics | None,
 ) -> tuple[Params, optax.OptState, jax.Array, StepRecord | None]:
     found = objective.evaluate(params, *batch)
     record = None
-    if records:
+    if diagnostics is not None:
         if found.norms is None:
             raise ValueError(
                 "diagnostics need a gradient_fn that returns (loss, grads, norms)"
             )
-        record = record_step(found.norms, found.loss_grads, batch[2])
+        record = record_step(diagnostics, found.norms, found.loss_grads, batch[2])
     updates, opt_state = optimizer.update(
         found.grads,
         opt_state,

@@ -105,43 +105,52 @@ _PLACES = 32  # sample sizes are rounded up to multiples, so that few shapes are
 def plan_poisson(
     seed: tuple[int, ...], n_samples: int, expected_size: float, n_epochs: int
 ) -> PoissonPlan:
-    """Draws the sizes of all samples of a run, so that the places hold the largest.
+    """Draws all samples of a run, so that the places hold the largest.
 
     No sample is ever cut or drawn again, which would need another privacy analysis.
     """
     plan = PoissonPlan(n_samples, expected_size, n_samples, n_epochs)
-    most = int(_draw_sizes(seed, plan).max())
-    places = min(n_samples, -(-max(most, 1) // _PLACES) * _PLACES)
-    return plan._replace(batch_size=places)
+    if plan.is_full_batch:
+        return plan
+    blocks = range(-(-n_epochs // plan.block))
+    most = max(np.bincount(_draw_places(seed, plan, i)[0]).max(initial=1) for i in blocks)
+    return plan._replace(batch_size=min(n_samples, -(-int(most) // _PLACES) * _PLACES))
 
 
 def draw_samples(seed: tuple[int, ...], plan: PoissonPlan, block: int) -> NDArray[np.int32]:
-    """Draws the Poisson samples of one block of epochs; as `draw_block`.
-
-    A sample's size is binomial and its rows are a uniformly drawn subset of that size:
-    the same distribution as one coin for each row, at the price of the rows drawn.
-    """
+    """Draws the Poisson samples of one block of epochs; as `draw_block`."""
     if plan.is_full_batch:
         return np.zeros((1, 0), np.int32)
-    generator = np.random.default_rng([*seed, 1, block])
-    first = block * plan.block
-    sizes = _draw_sizes(seed, plan)[first : first + plan.block]
-    samples = np.full((plan.block, plan.n_batches, plan.batch_size), -1, np.int32)
-    for epoch, of_epoch in enumerate(sizes):
-        for step, size in enumerate(of_epoch):
-            rows = generator.choice(plan.n_samples, size, replace=False, shuffle=False)
-            samples[epoch, step, :size] = rows
+    steps, rows = _draw_places(seed, plan._replace(batch_size=plan.n_samples), block)
+    samples = np.full((plan.block * plan.n_batches, plan.batch_size), -1, np.int32)
+    samples[steps, np.arange(len(steps)) - np.searchsorted(steps, steps)] = rows
     return samples.reshape(plan.block, -1)
 
 
-@functools.lru_cache(maxsize=8)
-def _draw_sizes(seed: tuple[int, ...], plan: PoissonPlan) -> NDArray[np.int64]:
-    """Sizes of all samples of a run, `(n_epochs, n_batches)`."""
-    return np.random.default_rng([*seed, 0]).binomial(
-        plan.n_samples,
-        plan.expected_size / plan.n_samples,
-        (plan.n_epochs, plan.n_batches),
-    )
+@functools.lru_cache(maxsize=16)
+def _draw_places(
+    seed: tuple[int, ...], plan: PoissonPlan, block: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Step and row of each time that a row is taken in a block, in this order.
+
+    One coin for each row of each step is thrown by drawing how many coins fall the other
+    way before the next success, which is geometric: the floor of an exponential number.
+    """
+    generator = np.random.default_rng([*seed, block])
+    n_coins = plan.block * plan.n_batches * plan.n_samples
+    rate = -math.log1p(-plan.expected_size / plan.n_samples)
+    parts: list[NDArray[np.int64]] = []
+    last = -1
+    while last < n_coins:
+        wanted = (n_coins - last) * plan.expected_size / plan.n_samples
+        waits = generator.standard_exponential(int(wanted + 5 * math.sqrt(wanted)) + 8)
+        # A gap beyond the block's end ends it, however far beyond.
+        gaps = np.minimum(waits / rate, n_coins).astype(np.int64) + 1
+        parts.append(last + np.cumsum(gaps))
+        last = int(parts[-1][-1])
+    coins = np.concatenate(parts)
+    steps, rows = np.divmod(coins[coins < n_coins], plan.n_samples)
+    return steps, rows.astype(np.int32)
 
 
 def draw_block(seed: tuple[int, ...], plan: Plan, block: int) -> NDArray[np.int32]:
