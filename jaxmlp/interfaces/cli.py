@@ -42,6 +42,7 @@ from jaxmlp.interfaces.options import (
 from jaxmlp.interfaces.pictures import check_picture_name, draw_norms
 from jaxmlp.interfaces.pipeline import train_on_table
 from jaxmlp.interfaces.recipe import (
+    PRIVATE_CLIP,
     PRIVATE_DEFAULTS,
     DtypeName,
     OptimizerName,
@@ -239,7 +240,7 @@ def train(
         typer.Option(
             parser=parse_positive,
             metavar="C",
-            help="Norm to which each row's gradient is clipped; by default 1.",
+            help="Norm to which each row's gradient is clipped; by default 3.",
         ),
     ] = None,
     dp_bounds: Annotated[
@@ -446,7 +447,7 @@ def _privacy(
     return Privacy(
         epsilon=epsilon,
         delta=1e-5 if delta is None else delta,
-        max_norm=1.0 if clip is None else clip,
+        max_norm=PRIVATE_CLIP if clip is None else clip,
         bounds=None if bounds is None else str(bounds),
     )
 

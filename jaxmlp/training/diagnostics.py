@@ -51,14 +51,14 @@ class StepRecord(NamedTuple):
     norm of the mean is M.
 
     Attributes:
-      count: m, `()`.
+      n_examples: m, `()`.
       norms: :math:`\lVert g_i \rVert`, `(batch,)`; NaN where there is no example.
       n_longer: Number of norms above the greatest wanted.
       noise: :math:`m (S - M)`, m - 1 times the unbiased trace of the covariance.
       signal: :math:`m M - S`, m - 1 times the unbiased squared norm of the mean.
     """
 
-    count: jax.Array
+    n_examples: jax.Array
     norms: jax.Array | None
     n_longer: jax.Array | None
     noise: jax.Array | None
@@ -125,7 +125,7 @@ def summarize(diagnostics: Diagnostics, steps: StepRecord) -> dict[str, jax.Arra
         lengths = steps.norms.ravel()
         values += [jnp.nanquantile(lengths, q) for q in diagnostics.quantiles]
     if steps.n_longer is not None:
-        values.append(jnp.sum(steps.n_longer) / jnp.maximum(jnp.sum(steps.count), 1))
+        values.append(jnp.sum(steps.n_longer) / jnp.maximum(jnp.sum(steps.n_examples), 1))
     if steps.noise is not None and steps.signal is not None:
         noise, signal = jnp.sum(steps.noise), jnp.sum(steps.signal)
         hidden = jnp.where(signal < 0, jnp.inf, jnp.nan)
