@@ -2,7 +2,7 @@
 
 The command's defaults, the same split for both, several seeds:
 
-    python scripts/bench_privacy.py DATA --target COL [--epsilon 1 3 8] [--clip 1] [--seeds 5]
+    python scripts/bench_privacy.py DATA --target COL [--epsilon 1 3 8] [--clip 1]
 """
 
 import argparse

@@ -18,6 +18,8 @@ from jaxmlp import (
     loss_and_grads,
     search,
 )
+from jaxmlp.gradients import loss_factors, norms
+from jaxmlp.privacy import calibrate, dp_fit
 
 
 def gradient_error(key: jax.Array, layer_sizes: tuple[int, ...], n: int) -> float:
@@ -38,6 +40,23 @@ def gradient_error(key: jax.Array, layer_sizes: tuple[int, ...], n: int) -> floa
     return float(max(jax.tree.leaves(errors)))
 
 
+def norm_error(key: jax.Array, layer_sizes: tuple[int, ...], n: int) -> float:
+    """Largest relative difference of per-example norms to `vmap(jax.grad)`."""
+    params_key, X_key = jax.random.split(key)
+    params = init_params(params_key, layer_sizes, dtype=jnp.float64)
+    X = jax.random.normal(X_key, (n, layer_sizes[0]), jnp.float64)
+    y = (X[:, 0] > 0).astype(jnp.float64)
+
+    def loss_of_one(params, x, y_i):
+        return bce_with_logits(forward(params, x[None]), y_i[None])[0]
+
+    grads = jax.jit(jax.vmap(jax.grad(loss_of_one), (None, 0, 0)))(params, X, y)
+    squares = [(leaf.reshape(n, -1) ** 2).sum(axis=1) for leaf in jax.tree.leaves(grads)]
+    expected = jnp.sqrt(sum(squares))
+    actual = norms(jax.jit(loss_factors)(params, X, y))
+    return float(jnp.max(jnp.abs(actual - expected) / expected))
+
+
 def main() -> None:
     with jax.enable_x64(True):
         for layer_sizes in ((5, 1), (5, 7, 1), (5, 7, 4, 1)):
@@ -46,6 +65,11 @@ def main() -> None:
                 if not error <= 1e-12:
                     raise SystemExit(
                         f"gradient of {layer_sizes} at n = {n} is off by {error}"
+                    )
+                error = norm_error(jax.random.key(n), layer_sizes, n)
+                if not error <= 1e-10:
+                    raise SystemExit(
+                        f"norms of {layer_sizes} at n = {n} are off by {error}"
                     )
     X = jax.random.normal(jax.random.key(0), (1000, 2))
     y = (X[:, 0] * X[:, 1] > 0).astype(int)
@@ -57,6 +81,20 @@ def main() -> None:
     loss = result.history["train_loss"][-1]
     if not loss < 0.1:
         raise SystemExit(f"training loss is {loss} after 50 epochs")
+    private = dp_fit(
+        shuffle_key,
+        params,
+        X,
+        y,
+        optimizer=optax.sgd(0.3),
+        n_epochs=50,
+        batch_size=16,
+        noise_multiplier=calibrate(5.0, 1e-3, sampling_rate=0.016, n_steps=50 * 63),
+        max_grad_norm=1.0,
+        delta=1e-3,
+    )
+    if not 4.99 < private.guarantee.epsilon <= 5:
+        raise SystemExit(f"epsilon is {private.guarantee.epsilon}, not 5")
     with jax.enable_x64(True):
         X = jnp.asarray(X, jnp.float64)
         found = search(

@@ -63,13 +63,6 @@ def map_blocks(
     results = []
     for start in range(0, X.shape[0], block_size):
         block = [r[start : start + block_size] for r in rows]
-        _check_block(block, start)
+        check_examples(*block, first_row=start)
         results.append(jax.device_get(compiled(params, *block)))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
-
-
-def _check_block(block: list[np.ndarray], start: int) -> None:
-    try:
-        check_examples(*block)
-    except ValueError as error:
-        raise ValueError(f"in the rows from {start}: {error}") from error

@@ -8,8 +8,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 
-def check_examples(X: ArrayLike, y: ArrayLike | None = None) -> None:
+def check_examples(X: ArrayLike, y: ArrayLike | None = None, *, first_row: int = 0) -> None:
     """Refuses examples that have no gradient; under `jit`, only empty ones.
+
+    Args:
+      X: Features, `(n, p)`.
+      y: Labels, `(n,)`, or None.
+      first_row: Number of the first row, for messages.
 
     Raises:
       ValueError: X is empty or not finite, or y holds other labels than 0 and 1; names
@@ -17,12 +22,12 @@ def check_examples(X: ArrayLike, y: ArrayLike | None = None) -> None:
     """
     if np.size(X) == 0:
         raise ValueError(f"X is empty: its shape is {np.shape(X)}")
-    _check("X", X, jnp.isfinite, "must be finite")
+    _check("X", X, jnp.isfinite, "must be finite", first_row)
     if y is not None:
-        _check("y", y, lambda y: (y == 0) | (y == 1), "must hold labels 0 and 1")
+        _check("y", y, lambda y: (y == 0) | (y == 1), "must hold labels 0 and 1", first_row)
 
 
-def _check(name: str, array: Any, is_right: Any, message: str) -> None:
+def _check(name: str, array: Any, is_right: Any, message: str, first_row: int) -> None:
     if isinstance(array, jax.core.Tracer):
         return
     kind = np.asarray(array).dtype.kind if not isinstance(array, jax.Array) else "f"
@@ -31,9 +36,8 @@ def _check(name: str, array: Any, is_right: Any, message: str) -> None:
     right = is_right(jnp.asarray(array))
     if not bool(right.all()):
         where = np.unravel_index(int(jnp.argmin(right)), right.shape)
-        place = ", ".join(
-            f"{axis} {index}" for axis, index in zip(("row", "column"), where, strict=False)
-        )
+        names = (f"row {first_row + where[0]}", *(f"column {i}" for i in where[1:]))
+        place = ", ".join(names)
         raise ValueError(f"{name} {message}; {place} is {np.asarray(array)[where]}")
 
 

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from jaxmlp.core import Params
-from jaxmlp.core.factors import loss_factors_augmented, weighted_sum
+from jaxmlp.core.factors import Factors, loss_factors_augmented, weighted_sum
 from jaxmlp.core.losses import mean_weights
 from jaxmlp.gradients import norms
 from jaxmlp.gradients.clipping import clip_factors
@@ -174,7 +174,8 @@ def dp_fit(
 
     Guarantees:
       Without noise and clipping, equals `fit` on the same batches, but for the division
-      by the expected size. The same key, data and machine give the same bits.
+      by the expected size. The same key, data and machine give the same bits. A row whose
+      gradient overflows is left out, and moves no other.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -308,9 +309,28 @@ class ClippedMean:
             factors = factors._replace(scale=factors.scale * weight)
         lengths = norms(factors)
         limit = jnp.asarray(self.max_norm, lengths.dtype)
-        grads = weighted_sum(factors, clip_factors(lengths, limit) / self.expected_size)
+        grads = weighted_sum(
+            _drop(factors, ~jnp.isfinite(lengths)),
+            clip_factors(lengths, limit) / self.expected_size,
+        )
         loss = jnp.sum(losses * mean_weights(losses, weight, losses.dtype))
         return loss, grads, lengths
+
+
+def _drop(factors: Factors, is_dropped: jax.Array) -> Factors:
+    """Leaves out rows whose numbers overflow: clipping would make NaN of them, for all."""
+
+    def cut(array: jax.Array) -> jax.Array:
+        return jnp.where(is_dropped[:, None], 0, array)
+
+    # Sums over rows take X, which is finite, and of the rest all but the last activations.
+    X, *activations = factors.inputs
+    earlier = [cut(h) for h in activations[:-1]]
+    return factors._replace(
+        inputs=(X, *earlier, *activations[-1:]),
+        scale=jnp.where(is_dropped, 0, factors.scale),
+        slopes=tuple(map(cut, factors.slopes)),
+    )
 
 
 class PrivateState(NamedTuple):

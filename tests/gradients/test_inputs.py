@@ -103,7 +103,7 @@ def test_blocks_of_sums():
 
 def test_blocks_name_the_rows():
     bad = with_entry(X, (13, 2), np.nan)
-    message = "in the rows from 12: X must be finite; row 1, column 2 is nan"
+    message = "X must be finite; row 13, column 2 is nan"
     with pytest.raises(ValueError, match=message):
         map_blocks(norms_of, PARAMS, bad, Y, block_size=6)
     with pytest.raises(ValueError, match="block_size"):

@@ -16,6 +16,8 @@ from tests.helpers import DEPTHS, make_data, make_params, relative_error
 KEY = jax.random.key(11)
 SGD, UNIT = optax.sgd(0.5), optax.sgd(1.0)
 ADAM = optax.adam(0.05)
+# Steps of the same length whatever the sum of clipped gradients is divided by.
+WIDE, NARROW = optax.sgd(0.31), optax.sgd(0.30)
 OPEN = {"noise_multiplier": 0.0, "max_grad_norm": math.inf, "delta": 1e-5}
 
 
@@ -230,6 +232,21 @@ def test_bad_arguments(change, message):
     params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
     with pytest.raises(ValueError, match=message):
         train(params, X, y, **change)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_row_that_overflows_moves_nothing(depth):
+    params = make_params(DEPTHS[depth])
+    X, y, _ = make_data(30)
+    huge = np.concatenate([X, np.full((1, 5), 3e38, np.float32)])
+    one_more = train(
+        params, huge, np.append(y, 1), batch_size=31, max_grad_norm=0.5, n_epochs=1,
+        optimizer=WIDE,
+    )  # fmt: skip
+    without = train(
+        params, X, y, batch_size=30, max_grad_norm=0.5, n_epochs=1, optimizer=NARROW
+    )
+    assert relative_error(one_more.params, without.params) < 1e-5
 
 
 def test_bad_rows():
