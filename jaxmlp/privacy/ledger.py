@@ -95,7 +95,7 @@ def calibrate(
 
     Returns:
       The noise multiplier: `epsilon` of it is at most the target, and not lower by more
-      than 1e-4 of it.
+      than 1e-3.
 
     Raises:
       ValueError: An argument is out of its range, or no noise reaches the target.
@@ -110,14 +110,21 @@ def calibrate(
             f"target_epsilon must be a finite number above 0, not {target_epsilon}"
         )
 
+    return _calibrate(
+        float(target_epsilon), float(sampling_rate), int(n_steps), delta, accountant
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _calibrate(
+    target_epsilon: float,
+    sampling_rate: float,
+    n_steps: int,
+    delta: float,
+    accountant: Accountant,
+) -> float:
     def of(noise: float) -> float:
-        return epsilon(
-            sampling_rate=sampling_rate,
-            noise_multiplier=noise,
-            n_steps=n_steps,
-            delta=delta,
-            accountant=accountant,
-        )
+        return _epsilon(sampling_rate, noise, n_steps, delta, accountant)
 
     low = high = 1.0
     while of(high) > target_epsilon:
@@ -144,7 +151,7 @@ def calibrate(
             target_epsilon,
             delta,
             calibration.ExplicitBracketInterval(low, high),
-            tol=1e-5 * low,
+            tol=1e-4 * low / max(1.0, target_epsilon),
         )
     )
 
