@@ -57,7 +57,8 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
         f"column {name!r} is not used: {reason}"
         for name, reason in {**kinds.dropped, **dropped}.items()
     ]
-    notes += [f"column {name!r}: {why}" for name, why in explain_texts(columns).items()]
+    if recipe.privacy is None:  # the explanation quotes a row
+        notes += [f"column {name!r}: {why}" for name, why in explain_texts(columns).items()]
     if not preprocessor.rules:
         raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))
     X = preprocessor.encode(columns)

@@ -1,10 +1,12 @@
 """One network trained on a table with differential privacy."""
 
 import math
+import secrets
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp.core import init_params
@@ -38,6 +40,14 @@ def train_privately(
 ) -> tuple[SearchResult, dict[str, Any]]:
     """Calibrates the noise to the budget and trains.
 
+    Args:
+      key: JAX random key of the starting weights alone.
+      data: The table, prepared.
+      recipe: What is asked for.
+      privacy: The budget.
+      callback: As in `search`.
+      callback_every: As in `search`.
+
     Returns:
       The network as a search's only one, without what was measured on its training rows,
       and the guarantee as the report's `privacy`.
@@ -48,7 +58,11 @@ def train_privately(
     train, val, _ = data.split
     batch_size = batch_size_of(recipe, len(train))
     n_steps = recipe.n_epochs * math.ceil(len(train) / batch_size)
-    init_key, fit_key = jax.random.split(key)
+    # Whoever knows the key of samples and noise can undo them: it is drawn anew for each
+    # run, from the system's randomness, and kept nowhere. The seed rules all else.
+    fit_key = jax.random.wrap_key_data(
+        jnp.asarray(np.frombuffer(secrets.token_bytes(8), np.uint32)), impl="threefry2x32"
+    )
     (hidden_sizes,), (learning_rate,) = recipe.hidden_sizes, learning_rates_of(recipe)
     X = data.X.astype(np.float64) if recipe.dtype == "float64" else data.X
     sizes = (X.shape[1], *hidden_sizes, 1)
@@ -61,7 +75,7 @@ def train_privately(
         )
         result = dp_fit(
             fit_key,
-            init_params(init_key, sizes, method=recipe.init, dtype=X.dtype),
+            init_params(key, sizes, method=recipe.init, dtype=X.dtype),
             X[train],
             data.y[train],
             optimizer=make_optimizer(recipe, n_steps, learning_rate),

@@ -36,7 +36,7 @@ from jaxmlp.training.validate import (
 ADJACENCY = "data sets that differ by one training row, added or removed"
 SAMPLING = (
     "each step takes every training row with the same probability, independently of the "
-    "others (Poisson sampling); which rows were taken stays secret"
+    "others (Poisson sampling); the random key of samples and noise stays secret"
 )
 PREPROCESSING = (
     "statistics of the rows used to prepare the features (centring, scaling, categories)"
@@ -142,7 +142,10 @@ def dp_fit(
     sampling holds as it is.
 
     Args:
-      key: JAX random key of samples and noise; never give two runs the same one.
+      key: JAX random key of samples and noise: secret, and another one for each run.
+        Whoever can guess it, such as `jax.random.key(0)`, can take the noise off again;
+        `jax.random.key(secrets.randbits(63))` where JAX has 64 bits switched on, or
+        `jax.random.wrap_key_data` of random bytes, is hard to guess.
       params: Starting parameters, drawn without a look at the rows; not changed.
       X: Training features, `(n, p)`, finite.
       y: Labels in {0, 1}, `(n,)`.
