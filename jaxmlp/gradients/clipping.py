@@ -48,7 +48,8 @@ def clipped_sum(factors: Factors, max_norm: ArrayLike | Sequence[float]) -> Clip
 
     Guarantees:
       Adding or removing one example changes the sum by at most C (per layer: by the root
-      of the sum of their squares), up to rounding. A zero gradient stays zero.
+      of the sum of their squares), up to rounding. A zero gradient stays zero. An example
+      whose gradient overflows is left out.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -73,20 +74,52 @@ def clipped_sum(factors: Factors, max_norm: ArrayLike | Sequence[float]) -> Clip
         )
     if limits.ndim == 0:
         lengths = norms(factors)
-        total = weighted_sum(factors, clip_factors(lengths, limits))
+        total = bounded_sum(factors, lengths, clip_shares(lengths, limits))
         return ClippedSum(total, lengths, _fraction(lengths > limits))
     lengths = norms(factors, per_layer=True)
-    shares = clip_factors(lengths, limits[:, None])
+    shares = clip_shares(lengths, limits[:, None])
     # One sum for each layer's weights; of each, only that layer is used and computed.
-    total = tuple(weighted_sum(factors, shares[i])[i] for i in range(n_layers))
+    longest = jnp.max(lengths, axis=0)
+    total = tuple(bounded_sum(factors, longest, shares[i])[i] for i in range(n_layers))
     return ClippedSum(total, lengths, _fraction(lengths > limits[:, None]))
 
 
-def clip_factors(lengths: jax.Array, max_norm: jax.Array) -> jax.Array:
+def clip_shares(lengths: jax.Array, max_norm: jax.Array) -> jax.Array:
     r"""What scales norms down to at most C, :math:`\min(1, C / \lVert g_i \rVert)`."""
     # Where nothing is clipped, C / 0 and its derivative are kept out.
     is_longer = lengths > max_norm
     return jnp.where(is_longer, max_norm / jnp.where(is_longer, lengths, 1), 1)
+
+
+def bounded_sum(factors: Factors, lengths: jax.Array, shares: jax.Array) -> Params:
+    r"""`weighted_sum` in which no example weighs more than its norm says.
+
+    The output weights' gradient is :math:`H^\top \delta` here: what `weighted_sum` makes of
+    the weights before it is the same but for rounding, which in an example with huge
+    features that cancel can be longer than the norm that it was clipped by. Examples
+    whose norm is not finite are left out: clipping would make NaN of them, for all.
+
+    Args:
+      factors: From `loss_factors` or `logit_factors`.
+      lengths: Norms, `(n,)`.
+      shares: Weights, `(n,)`.
+    """
+    is_kept = jnp.isfinite(lengths)
+
+    def cut(array: jax.Array) -> jax.Array:
+        return jnp.where(is_kept[:, None], array, 0)
+
+    X, *activations = factors.inputs
+    factors = factors._replace(
+        inputs=(X, *map(cut, activations)),
+        scale=jnp.where(is_kept, factors.scale, 0),
+        slopes=tuple(map(cut, factors.slopes)),
+    )
+    *earlier, output = weighted_sum(factors, shares)
+    if activations:
+        delta = shares * factors.scale
+        output = output._replace(w=factors.inputs[-1].T @ delta[:, None])
+    return (*earlier, output)
 
 
 def _fraction(is_longer: jax.Array) -> jax.Array:

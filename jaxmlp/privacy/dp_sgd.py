@@ -14,10 +14,10 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from jaxmlp.core import Params
-from jaxmlp.core.factors import Factors, loss_factors_augmented, weighted_sum
+from jaxmlp.core.factors import loss_factors_augmented
 from jaxmlp.core.losses import mean_weights
 from jaxmlp.gradients import norms
-from jaxmlp.gradients.clipping import clip_factors
+from jaxmlp.gradients.clipping import bounded_sum, clip_shares
 from jaxmlp.privacy.ledger import Accountant, epsilon
 from jaxmlp.training.arrays import check_data
 from jaxmlp.training.diagnostics import Diagnostics
@@ -312,28 +312,11 @@ class ClippedMean:
             factors = factors._replace(scale=factors.scale * weight)
         lengths = norms(factors)
         limit = jnp.asarray(self.max_norm, lengths.dtype)
-        grads = weighted_sum(
-            _drop(factors, ~jnp.isfinite(lengths)),
-            clip_factors(lengths, limit) / self.expected_size,
-        )
-        loss = jnp.sum(losses * mean_weights(losses, weight, losses.dtype))
+        shares = clip_shares(lengths, limit) / self.expected_size
+        grads = bounded_sum(factors, lengths, shares)
+        shares = mean_weights(losses, weight, losses.dtype)
+        loss = jnp.sum(jnp.where(shares > 0, losses * shares, 0))
         return loss, grads, lengths
-
-
-def _drop(factors: Factors, is_dropped: jax.Array) -> Factors:
-    """Leaves out rows whose numbers overflow: clipping would make NaN of them, for all."""
-
-    def cut(array: jax.Array) -> jax.Array:
-        return jnp.where(is_dropped[:, None], 0, array)
-
-    # Sums over rows take X, which is finite, and of the rest all but the last activations.
-    X, *activations = factors.inputs
-    earlier = [cut(h) for h in activations[:-1]]
-    return factors._replace(
-        inputs=(X, *earlier, *activations[-1:]),
-        scale=jnp.where(is_dropped, 0, factors.scale),
-        slopes=tuple(map(cut, factors.slopes)),
-    )
 
 
 class PrivateState(NamedTuple):

@@ -290,9 +290,33 @@ def test_an_infinite_norm_clips_nothing(x64):
     f = loss_factors(params, X, y)
     clipped = clipped_sum(f, jnp.inf)
     ones = weighted_sum(f, jnp.ones(9))
-    assert relative_error(clipped.sum, ones) == 0
+    assert relative_error(clipped.sum, ones) < 1e-15
     assert clipped.clipped_fraction == 0
     assert relative_error(clipped_sum(f, [jnp.inf] * 3).sum, ones) < 1e-15
+
+
+def test_no_example_weighs_more_than_the_clip_norm():
+    """Huge features that cancel in the pre-activations, and what does not fit float32."""
+    rng = np.random.default_rng(0)
+    params = (
+        Layer(jnp.asarray(rng.normal(size=(100, 64)), jnp.float32), jnp.zeros(64)),
+        Layer(jnp.zeros((64, 1)), jnp.zeros(1)),
+    )
+    W = np.asarray(params[0].w, float)
+    for scale in (2e7, 2e9):
+        x = rng.normal(size=100)
+        # Orthogonal to all units' weights but for rounding.
+        x -= W @ np.linalg.lstsq(W, x, rcond=None)[0]
+        X = (scale * x / np.linalg.norm(x))[None, :].astype(np.float32)
+        total = jax.jit(lambda X: clipped_sum(loss_factors(params, X, jnp.ones(1)), 1.0))(X)
+        leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(total.sum)]
+        assert np.linalg.norm(np.concatenate(leaves)) < 1 + 1e-5
+    rows = np.ones((2, 100), np.float32)
+    rows[0] = 3e38
+    f = loss_factors(params, rows, np.ones(2))
+    alone = clipped_sum(loss_factors(params, rows[1:], np.ones(1)), 1.0).sum
+    assert relative_error(clipped_sum(f, 1.0).sum, alone) < 1e-6
+    assert relative_error(clipped_sum(f, [1.0, 1.0]).sum[1], alone[1]) < 1
 
 
 def test_norms_of_confident_examples_do_not_underflow():
