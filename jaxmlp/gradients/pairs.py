@@ -133,19 +133,30 @@ def class_similarity(factors: Factors, y: ArrayLike) -> jax.Array:
     Returns:
       Symmetric, `(2, 2)`; NaN for classes with too few examples to make a pair.
 
+    Raises:
+      ValueError: y is not `(n,)`.
+
     Source:
       Fort, Nowak, Jastrzębski and Narayanan (2019), arXiv 1901.09491, "class stiffness".
     """
-    y = jnp.asarray(y)
+    y = jnp.asarray(y, factors.scale.dtype)
+    if y.shape != factors.scale.shape:
+        raise ValueError(
+            f"y must have shape {factors.scale.shape}, one label an example, not {y.shape}"
+        )
     members = jnp.stack([y == 0, y == 1]).astype(factors.scale.dtype)
     units = unit(factors)
     sums = [weighted_sum(units, member) for member in members]
-    across = jax.tree.map(jnp.vdot, *sums)
-    between = jnp.stack(jax.tree.leaves(across)).sum()
+    across = jax.tree.leaves(jax.tree.map(jnp.vdot, *sums))
     counts = members.sum(axis=1)
     n_units = (members * jnp.abs(jnp.sign(factors.scale))[None, :]).sum(axis=1)
-    within = (jnp.stack([squared_norm(s) for s in sums]) - n_units) / (
-        counts * (counts - 1)
+    products = jnp.stack(
+        [squared_norm(sums[0]), jnp.stack(across).sum(), squared_norm(sums[1])]
     )
-    between /= counts[0] * counts[1]
-    return jnp.diag(within) + between * (1 - jnp.eye(2, dtype=within.dtype))
+    # Of a class, pairs of different examples alone.
+    products -= jnp.stack([n_units[0], jnp.zeros_like(n_units[0]), n_units[1]])
+    n_pairs = jnp.stack(
+        [counts[0] * (counts[0] - 1), counts[0] * counts[1], counts[1] * (counts[1] - 1)]
+    )
+    means = jnp.where(n_pairs > 0, products / jnp.maximum(n_pairs, 1), jnp.nan)
+    return means[jnp.array([[0, 1], [1, 2]])]

@@ -200,7 +200,8 @@ def dp_fit(
       Abadi and others (2016), arXiv 1607.00133; clipping by factored norms as Goodfellow
       (2015), Lee and Kifer (2021), arXiv 2009.03106.
     """
-    sample_key, noise_key = jax.random.split(_checked(key))
+    key = _checked(key)
+    sample_key, noise_key = jax.random.split(key)
     n_features, dtype = check_params(params)
     check_optimizer(optimizer)
     device = find_device(device)
@@ -392,8 +393,11 @@ def _guarantee(
 
 
 def _checked(key: jax.Array) -> jax.Array:
-    check_key(key)
-    return key
+    """The key, typed: JAX's older keys are bare numbers."""
+    data = check_key(key)
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    return jax.random.wrap_key_data(data)
 
 
 def _check_size(batch_size: float, n_samples: int) -> float:

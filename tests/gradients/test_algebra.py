@@ -234,6 +234,14 @@ def test_class_similarity(x64):
     np.testing.assert_allclose(class_similarity(f, y), wanted, rtol=1e-12)
     alone = class_similarity(loss_factors(params, X[:1], y[:1]), y[:1])
     assert np.isnan(alone).all()
+    one_class = class_similarity(f, np.ones(30))
+    np.testing.assert_allclose(one_class[1, 1], np.nanmean(cosines), rtol=1e-12)
+    assert np.isnan([one_class[0, 0], one_class[0, 1]]).all()
+    one_example = class_similarity(f, np.arange(30) == 3)
+    assert np.isnan(one_example[1, 1])
+    np.testing.assert_allclose(one_example[0, 1], np.nanmean(cosines[3]), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"y must have shape \(30,\)"):
+        class_similarity(f, y[:3])
 
 
 def test_signal_to_noise(x64):

@@ -135,6 +135,35 @@ def test_no_key_is_used_twice():
     assert abs(np.corrcoef(a[1:], a[:-1])[0, 1]) < 5 / math.sqrt(len(a))
 
 
+def test_keys_of_the_older_kind_are_taken():
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    private = {"noise_multiplier": 1.0, "max_grad_norm": 1.0}
+    settings = {"optimizer": SGD, "n_epochs": 2, "batch_size": 10, **OPEN, **private}
+    old = dp_fit(jax.random.PRNGKey(11), params, X, y, **settings)
+    assert relative_error(old.params, train(params, X, y, **private).params) == 0
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("name", ["w", "b"])
+def test_every_array_gets_its_noise(layer, name):
+    # 200 runs: the standard deviation of a deviation of 200 numbers is 5%.
+    params, (X, y, _) = make_params((2, 3, 1)), make_data(40, p=2)
+    private = {"noise_multiplier": 3.0, "max_grad_norm": 0.01, "delta": 1e-5}
+    before = getattr(params[layer], name)
+    moves = [
+        getattr(
+            dp_fit(
+                key, params, X, y, optimizer=UNIT, n_epochs=1, batch_size=40, **private
+            ).params[layer],
+            name,
+        )
+        - before
+        for key in jax.random.split(jax.random.key(0), 200)
+    ]
+    deviations = np.std(moves, axis=0)
+    np.testing.assert_allclose(deviations, 3.0 * 0.01 / 40, rtol=0.3)
+
+
 def test_same_bits_with_and_without_a_callback():
     params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
     private = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "n_epochs": 7}
