@@ -116,7 +116,8 @@ def cosine_similarity(
     Source:
       Fort, Nowak, Jastrzębski and Narayanan (2019), arXiv 1901.09491, "cosine stiffness".
     """
-    return inner_products(unit(f), unit(g), memory_limit=memory_limit)
+    products = inner_products(unit(f), unit(g), memory_limit=memory_limit)
+    return jnp.clip(products, -1, 1)  # of a row with itself, rounding gives a little more
 
 
 def class_similarity(factors: Factors, y: ArrayLike) -> jax.Array:

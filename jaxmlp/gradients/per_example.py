@@ -39,8 +39,8 @@ def squared_norms(factors: Factors, *, per_layer: bool = False) -> jax.Array:
 def norms(factors: Factors, *, per_layer: bool = False) -> jax.Array:
     r"""Euclidean norm of each example's gradient, :math:`\lVert g_i \rVert`.
 
-    As `squared_norms`, without the overflow or underflow of the square: the norm of a
-    well-predicted example, far below 1e-19 in float32, is not lost.
+    As `squared_norms`, without the underflow of the square: the norm of a well-predicted
+    example, far below 1e-19 in float32, is not lost.
 
     Args:
       factors: From `loss_factors` or `logit_factors`.
@@ -51,7 +51,9 @@ def norms(factors: Factors, *, per_layer: bool = False) -> jax.Array:
     """
     scale = jnp.abs(factors.scale)
     if not per_layer:
-        return scale * jnp.sqrt(squared_norms_per_scale(factors))
+        # A zero gradient is zero even where its activations overflow.
+        lengths = scale * jnp.sqrt(squared_norms_per_scale(factors))
+        return jnp.where(scale == 0, 0, lengths)
     unit = factors._replace(scale=jnp.ones_like(factors.scale))
     squares = squared_norms(unit, per_layer=True)
     # The derivative of a square root is infinite at 0, where a layer's units are all off.

@@ -125,6 +125,9 @@ def print_gradients(summary: dict[str, Any]) -> None:
         shown = "–" if median is None else f"{median:.4g}"
         console.print(f"median norm of class {escape(label)}: {shown}")
     scale = summary["noise_scale"]
+    if summary["rows"] < 2:
+        console.print("gradient noise scale: needs at least 2 rows")
+        return
     if scale is None:
         console.print("gradient noise scale: the mean gradient is hidden in the noise")
         return

@@ -13,7 +13,7 @@ from jaxmlp.core import Params, bce_with_logits, ensemble_logits
 from jaxmlp.core.factors import augment_features, logit_factors_augmented
 from jaxmlp.data.columns import decode
 from jaxmlp.data.labels import encode_labels, find_column
-from jaxmlp.gradients import map_blocks, noise_scale_of, squared_norms, weighted_sum
+from jaxmlp.gradients import map_blocks, noise_scale_of, norms, weighted_sum
 from jaxmlp.interfaces.model import Model
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -48,22 +48,22 @@ def row_gradients(model: Model, table: pa.Table) -> RowGradients:
     X = model.preprocessor.encode(decode(table, model.preprocessor.kinds))
     found = map_blocks(_of_block, model.networks, X, y, block_size=4096)
     n = len(y)
-    norms = np.asarray(found["norm"], float)
+    lengths = np.asarray(found["norm"], float)
     columns = {"row": np.arange(n)}
     columns |= {name: found[name] for name in ("norm", "loss", "el2n", "grand")}
     columns |= {f"norm_layer_{i + 1}": column for i, column in enumerate(found["layers"].T)}
     sums = [
         np.asarray(leaf, float).sum(axis=0) / n for leaf in jax.tree.leaves(found["sums"])
     ]
-    moments = (float((norms**2).mean()), float(sum((s**2).sum() for s in sums)))
+    moments = (float((lengths**2).mean()), float(sum((s**2).sum() for s in sums)))
     summary = {
         "rows": n,
         "norm_quantiles": {
             f"{q:g}": float(value)
-            for q, value in zip(QUANTILES, np.quantile(norms, QUANTILES), strict=True)
+            for q, value in zip(QUANTILES, np.quantile(lengths, QUANTILES), strict=True)
         },
         "median_norm_by_class": {
-            str(label): float(np.median(norms[y == code])) if (y == code).any() else None
+            str(label): float(np.median(lengths[y == code])) if (y == code).any() else None
             for code, label in enumerate(model.classes)
         },
         **_noise_scale(*moments, n),
@@ -97,18 +97,24 @@ def _of_block(networks: Params, X: ArrayLike, y: ArrayLike) -> dict[str, Any]:
         lambda params: logit_factors_augmented(params, augment_features(params, X))
     )(networks)
     sign = 1 - 2 * y[None, :]  # of the logits, which then count for the wrong label
-    delta = (
-        sign * jax.nn.softmax(jax.nn.log_sigmoid(-sign * z), 0) * jax.nn.sigmoid(sign * z)
-    )
-    squares = jax.vmap(lambda f: squared_norms(f, per_layer=True))(factors)  # (k, L, n)
-    layers = jnp.sqrt(jnp.sum(delta[:, None, :] ** 2 * squares, axis=0))
-    errors = jnp.abs(jax.nn.sigmoid(z) - y[None, :])
+    errors = jax.nn.sigmoid(sign * z)  # |probability - y| without its cancellation
+    delta = sign * jax.nn.softmax(jax.nn.log_sigmoid(-sign * z), 0) * errors
+    lengths = jax.vmap(lambda f: norms(f, per_layer=True))(factors)  # (k, L, n), of logits
+    layers = _length(jnp.abs(delta)[:, None, :] * lengths, axis=0)
     sums = jax.vmap(weighted_sum)(factors, delta)
     return {
-        "norm": jnp.sqrt(jnp.sum(layers**2, axis=0)),
+        "norm": _length(layers, axis=0),
         "loss": bce_with_logits(ensemble_logits(networks, X), y),
         "el2n": jnp.mean(errors, axis=0),
-        "grand": jnp.mean(errors * jnp.sqrt(jnp.sum(squares, axis=1)), axis=0),
+        "grand": jnp.mean(errors * _length(lengths, axis=1), axis=0),
         "layers": layers.T,
         "sums": jax.tree.map(lambda leaf: leaf[None], sums),
     }
+
+
+def _length(parts: jax.Array, axis: int) -> jax.Array:
+    """Norm of parts by an axis, whose squares may underflow."""
+    greatest = jnp.max(parts, axis=axis, keepdims=True)
+    unit = jnp.where(greatest > 0, greatest, 1)
+    sums = jnp.sum((parts / unit) ** 2, axis=axis)
+    return jnp.squeeze(unit, axis) * jnp.sqrt(sums)

@@ -1,5 +1,7 @@
 """Pictures, by matplotlib."""
 
+import contextlib
+import importlib.util
 import io
 from pathlib import Path
 
@@ -19,10 +21,8 @@ def check_picture_name(path: Path) -> None:
         raise DataError(f"{path}: the name must end in .svg, .png or .pdf")
     if not path.absolute().parent.is_dir():
         raise DataError(f"{path}: the folder {path.parent} does not exist")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise DataError("pictures need matplotlib: install jaxmlp[plots]") from error
+    if importlib.util.find_spec("matplotlib") is None:
+        raise DataError("pictures need matplotlib: install jaxmlp[plots]")
 
 
 def draw_norms(
@@ -67,3 +67,6 @@ def draw_norms(
         unfinished.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)

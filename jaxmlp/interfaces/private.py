@@ -19,11 +19,10 @@ from jaxmlp.interfaces.recipe import (
     learning_rates_of,
     make_optimizer,
 )
-from jaxmlp.privacy import calibrate, dp_fit
+from jaxmlp.privacy import DpFitProgress, calibrate, dp_fit
 from jaxmlp.privacy.dp_sgd import MEASURED, PREPROCESSING
 from jaxmlp.training import (
     Configuration,
-    FitProgress,
     Network,
     SearchProgress,
     SearchResult,
@@ -120,5 +119,5 @@ def train_privately(
     return SearchResult([row], [network]), guarantee
 
 
-def _as_search(now: FitProgress) -> SearchProgress:
+def _as_search(now: DpFitProgress) -> SearchProgress:
     return SearchProgress(now.n_done, now.n_epochs, [])

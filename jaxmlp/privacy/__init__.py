@@ -1,10 +1,17 @@
 """Training with differential privacy, its ledger, and an audit of the claim."""
 
 from jaxmlp.privacy.audit import EpsilonBound, epsilon_lower_bound
-from jaxmlp.privacy.dp_sgd import DpFitResult, Guarantee, dp_fit, sampled_rows
+from jaxmlp.privacy.dp_sgd import (
+    DpFitProgress,
+    DpFitResult,
+    Guarantee,
+    dp_fit,
+    sampled_rows,
+)
 from jaxmlp.privacy.ledger import calibrate, epsilon
 
 __all__ = [
+    "DpFitProgress",
     "DpFitResult",
     "EpsilonBound",
     "Guarantee",

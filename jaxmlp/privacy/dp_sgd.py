@@ -21,7 +21,7 @@ from jaxmlp.gradients.clipping import bounded_sum, clip_shares
 from jaxmlp.privacy.ledger import Accountant, epsilon
 from jaxmlp.training.arrays import check_data
 from jaxmlp.training.diagnostics import Diagnostics
-from jaxmlp.training.fit import FitProgress, run_fit
+from jaxmlp.training.fit import FitProgress, FitResult, run_fit
 from jaxmlp.training.orders import draw_samples, plan_poisson, seed_of
 from jaxmlp.training.state import History, MetricFn
 from jaxmlp.training.validate import (
@@ -103,6 +103,23 @@ class DpFitResult(NamedTuple):
     guarantee: Guarantee
 
 
+class DpFitProgress(NamedTuple):
+    """What a callback of `dp_fit` gets; as `FitProgress`, and like its history not private.
+
+    Attributes:
+      n_done: Epochs done.
+      n_epochs: Epochs asked for.
+      history: Curves up to here.
+      result: Makes the `DpFitResult` of a run that ended here, to be called before the
+        callback returns.
+    """
+
+    n_done: int
+    n_epochs: int
+    history: History
+    result: Callable[[], DpFitResult]
+
+
 def dp_fit(
     key: jax.Array,
     params: Params,
@@ -124,7 +141,7 @@ def dp_fit(
     metrics: Mapping[str, MetricFn] | None = None,
     norm_quantiles: Sequence[float] = (),
     device: jax.Device | str | None = None,
-    callback: Callable[[FitProgress], object] | None = None,
+    callback: Callable[[DpFitProgress], object] | None = None,
     callback_every: int = 1,
 ) -> DpFitResult:
     r"""Trains a network by DP-SGD; as `fit`, with a bound on what it tells of any row.
@@ -151,7 +168,7 @@ def dp_fit(
       y: Labels in {0, 1}, `(n,)`.
       optimizer: Any optax optimiser that needs the gradient alone.
       n_epochs: Expected number of times that a row is taken.
-      batch_size: Expected number s of rows a step, at most n; need not be whole.
+      batch_size: Expected number s of rows a step, 1 to n; need not be whole.
       noise_multiplier: σ, from `calibrate`; 0 for no noise and no privacy.
       max_grad_norm: C, above 0. `math.inf` for no clipping wants no noise either.
       delta: The δ of the `Guarantee`, in (0, 1).
@@ -165,7 +182,7 @@ def dp_fit(
       norm_quantiles: Quantiles of the norms before clipping to record by epoch, as
         `"norm_q50"` for 0.5: what a good `max_grad_norm` is read from (not privately).
       device: As of `fit`.
-      callback: As of `fit`; its progress is not private, see `DpFitResult.history`.
+      callback: As of `fit`, with a `DpFitProgress`.
       callback_every: As of `fit`.
 
     Returns:
@@ -246,6 +263,11 @@ def dp_fit(
             tuple(norm_quantiles), max_norm=max_grad_norm, noise_scale=False
         ),
     )
+
+    def look(now: FitProgress) -> object:
+        assert callback is not None
+        return callback(_without_key(now, guarantee))
+
     result = run_fit(
         sample_data,
         params,
@@ -254,9 +276,23 @@ def dp_fit(
         l2=l2,
         opt_state=PrivateState(noise_key, jax.jit(optimizer.init)(params)),
         device=device,
-        callback=callback,
+        callback=None if callback is None else look,
         callback_every=callback_every,
     )
+    return _private_result(result, guarantee)
+
+
+def _without_key(now: FitProgress, guarantee: Guarantee) -> DpFitProgress:
+    return DpFitProgress(
+        now.n_done,
+        now.n_epochs,
+        now.history,
+        lambda: _private_result(now.result(), guarantee),
+    )
+
+
+def _private_result(result: FitResult, guarantee: Guarantee) -> DpFitResult:
+    """Leaves out the key of the noise to come, which must stay secret."""
     return DpFitResult(
         params=result.params,
         opt_state=result.opt_state.inner,
@@ -402,8 +438,8 @@ def _checked(key: jax.Array) -> jax.Array:
 
 def _check_size(batch_size: float, n_samples: int) -> float:
     size = float(batch_size)
-    if not size > 0:
-        raise ValueError(f"batch_size must be above 0, not {batch_size}")
+    if not size >= 1:
+        raise ValueError(f"batch_size must be from 1, not {batch_size}")
     if size > n_samples:
         raise ValueError(
             f"batch_size, the expected number of rows a step, is {batch_size}, but there "

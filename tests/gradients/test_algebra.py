@@ -332,6 +332,8 @@ def test_norms_of_confident_examples_do_not_underflow():
     f = loss_factors(params, np.array([[60.0]]), np.array([1]))
     assert squared_norms(f)[0] == 0  # 5e-49 is below float32
     np.testing.assert_allclose(norms(f)[0], 60.008 * np.exp(-60.0), rtol=1e-4)
+    certain = loss_factors(params, np.array([[3e38]], np.float32), np.array([1]))
+    assert norms(certain).tolist() == [0]
 
 
 def test_duplicate_rows(x64):

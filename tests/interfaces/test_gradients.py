@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmlp import ensemble_logits
+from jaxmlp import Layer, ensemble_logits
 from jaxmlp.data.columns import decode
 from jaxmlp.data.labels import encode_labels
 from jaxmlp.data.tables import read_table
 from jaxmlp.gradients import noise_scale_of
+from jaxmlp.interfaces.gradients import _of_block
 from jaxmlp.interfaces.model import load_model
 from tests.interfaces.conftest import SMALL
 
@@ -98,6 +99,22 @@ def test_screen_picture_and_parquet(cli, model, data, tmp_path):
     assert read_table(tmp_path / "g.parquet").num_rows == 120
 
 
+def test_a_picture_that_cannot_be_written(cli, model, data, tmp_path):
+    (tmp_path / "d.svg").mkdir()
+    finished = cli("gradients", model, data, "--plot", tmp_path / "d.svg")
+    assert finished.code == 2
+    assert "d.svg: cannot be written" in finished.err
+    assert not list(tmp_path.glob(".d.svg*"))
+
+
+def test_confident_rows_keep_their_digits():
+    params = (Layer(jnp.ones((1, 1, 1)), jnp.zeros((1, 1))),)
+    found = _of_block(params, np.array([[60.0]], np.float32), np.array([1]))
+    for name in ("norm", "grand"):
+        np.testing.assert_allclose(found[name], 60.008 * np.exp(-60.0), rtol=1e-4)
+    np.testing.assert_allclose(found["el2n"], np.exp(-60.0), rtol=1e-4)
+
+
 def test_a_single_row_and_a_single_class(cli, model, data, tmp_path):
     lines = data.read_text().splitlines()
     one = tmp_path / "one.csv"
@@ -106,7 +123,7 @@ def test_a_single_row_and_a_single_class(cli, model, data, tmp_path):
     summary = json.loads(finished.out)
     assert (summary["rows"], summary["noise_scale"]) == (1, None)
     assert None in summary["median_norm_by_class"].values()
-    assert cli("gradients", model, one).code == 0
+    assert "needs at least 2 rows" in cli("gradients", model, one).out
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,19 @@ def test_no_key_is_used_twice():
     assert abs(np.corrcoef(a[1:], a[:-1])[0, 1]) < 5 / math.sqrt(len(a))
 
 
+def test_progress_is_a_result_without_the_key():
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    seen = []
+    result = train(
+        params, X, y, noise_multiplier=1.0, max_grad_norm=1.0, n_epochs=3,
+        callback=lambda now: seen.append(now.result()) or now.n_done == 2,
+    )  # fmt: skip
+    assert len(seen) == 2
+    assert jax.tree.structure(seen[-1].opt_state) == jax.tree.structure(SGD.init(params))
+    assert seen[-1].guarantee == result.guarantee
+    assert relative_error(seen[-1].params, result.params) == 0
+
+
 def test_keys_of_the_older_kind_are_taken():
     params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
     private = {"noise_multiplier": 1.0, "max_grad_norm": 1.0}
@@ -249,7 +262,7 @@ def test_sampled_rows_have_the_expected_size():
         ({"delta": 0.0}, "delta must be between 0 and 1"),
         ({"delta": 1.0}, "delta must be between 0 and 1"),
         ({"batch_size": 51}, "are only 50 rows: the sampling rate would be above 1"),
-        ({"batch_size": 0}, "batch_size must be above 0"),
+        ({"batch_size": 0.9}, "batch_size must be from 1, not 0.9"),
         ({"n_epochs": 0}, "n_epochs must be a whole number from 1"),
         ({"optimizer": optax.lbfgs()}, "optimizer needs more than the gradient"),
         ({"norm_quantiles": (2.0,)}, "quantiles must be from 0 to 1"),
