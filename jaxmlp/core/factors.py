@@ -141,8 +141,9 @@ def squared_norms_per_scale(factors: Factors) -> jax.Array:
     At least 1, because of the output's bias.
     """
     X, *activations = factors.inputs
-    norms = [_squared_rows(X.astype(factors.scale.dtype))]  # ones included
-    norms += [_squared_rows(h) + 1 for h in activations[:-1]]
+    dtype = factors.scale.dtype
+    norms = [squared_rows(X, dtype)]  # ones included
+    norms += [squared_rows(h, dtype) + 1 for h in activations[:-1]]
     if not activations:
         return norms[0]
     # Both layers that the last activations belong to, in one sum over their units.
@@ -150,7 +151,7 @@ def squared_norms_per_scale(factors: Factors) -> jax.Array:
     terms = h * h + norms[-1][:, None] * (v * v)[None, :]
     total = jnp.sum(jnp.where(h > 0, terms, 0), axis=1) + 1
     for norm, slope in zip(norms[:-1], factors.slopes, strict=True):
-        total += norm * _squared_rows(slope)
+        total += norm * squared_rows(slope, dtype)
     return total
 
 
@@ -249,10 +250,11 @@ def _with_bias_row(layer: Layer) -> jax.Array:
     return jnp.concatenate([layer.w, layer.b[None, :]])
 
 
-def _squared_rows(a: jax.Array) -> jax.Array:
-    """Squared norm of each row, `(n,)`."""
+def squared_rows(a: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Squared norm of each row, `(n,)`, summed in `dtype`."""
+    a = a.astype(dtype)
     # A product with ones: XLA's sums along short rows take three times as long on a CPU.
-    return (a * a) @ jnp.ones((a.shape[1],), a.dtype)
+    return (a * a) @ jnp.ones((a.shape[1],), dtype)
 
 
 def _product(a: jax.Array, b: jax.Array, dtype: DTypeLike) -> jax.Array:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from jaxmlp.core import Params
 from jaxmlp.core.factors import loss_factors_augmented
 from jaxmlp.core.losses import mean_weights
-from jaxmlp.gradients import norms
-from jaxmlp.gradients.clipping import bounded_sum, clip_shares
+from jaxmlp.gradients import clipped_sum
 from jaxmlp.privacy.ledger import Accountant, epsilon
 from jaxmlp.training.arrays import check_data
 from jaxmlp.training.diagnostics import Diagnostics
@@ -347,13 +346,11 @@ class ClippedMean:
         losses, factors = loss_factors_augmented(params, X, y)
         if weight is not None:
             factors = factors._replace(scale=factors.scale * weight)
-        lengths = norms(factors)
-        limit = jnp.asarray(self.max_norm, lengths.dtype)
-        shares = clip_shares(lengths, limit) / self.expected_size
-        grads = bounded_sum(factors, lengths, shares)
+        clipped = clipped_sum(factors, self.max_norm)
+        grads = jax.tree.map(lambda total: total / self.expected_size, clipped.sum)
         shares = mean_weights(losses, weight, losses.dtype)
         loss = jnp.sum(jnp.where(shares > 0, losses * shares, 0))
-        return loss, grads, lengths
+        return loss, grads, clipped.norms
 
 
 class PrivateState(NamedTuple):
