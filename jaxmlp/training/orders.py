@@ -113,7 +113,7 @@ def plan_poisson(
     if plan.is_full_batch:
         return plan
     blocks = range(-(-n_epochs // plan.block))
-    most = max(np.bincount(_draw_places(seed, plan, i)[0]).max(initial=1) for i in blocks)
+    most = max(1, *(_draw_rows(seed, plan, i)[0].max() for i in blocks))
     return plan._replace(batch_size=min(n_samples, -(-int(most) // _PLACES) * _PLACES))
 
 
@@ -121,23 +121,24 @@ def draw_samples(seed: tuple[int, ...], plan: PoissonPlan, block: int) -> NDArra
     """Draws the Poisson samples of one block of epochs; as `draw_block`."""
     if plan.is_full_batch:
         return np.zeros((1, 0), np.int32)
-    steps, rows = _draw_places(seed, plan._replace(batch_size=plan.n_samples), block)
-    samples = np.full((plan.block * plan.n_batches, plan.batch_size), -1, np.int32)
-    samples[steps, np.arange(len(steps)) - np.searchsorted(steps, steps)] = rows
+    sizes, rows = _draw_rows(seed, plan._replace(batch_size=plan.n_samples), block)
+    samples = np.full((len(sizes), plan.batch_size), -1, np.int32)
+    samples[np.arange(plan.batch_size) < sizes[:, None]] = rows
     return samples.reshape(plan.block, -1)
 
 
 @functools.lru_cache(maxsize=16)
-def _draw_places(
+def _draw_rows(
     seed: tuple[int, ...], plan: PoissonPlan, block: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Step and row of each time that a row is taken in a block, in this order.
+    """Sizes of the samples of a block, `(n_steps,)`, and their rows, one after another.
 
     One coin for each row of each step is thrown by drawing how many coins fall the other
     way before the next success, which is geometric: the floor of an exponential number.
     """
     generator = np.random.default_rng([*seed, block])
-    n_coins = plan.block * plan.n_batches * plan.n_samples
+    n_steps = plan.block * plan.n_batches
+    n_coins = n_steps * plan.n_samples
     rate = -math.log1p(-plan.expected_size / plan.n_samples)
     parts: list[NDArray[np.int64]] = []
     last = -1
@@ -149,8 +150,11 @@ def _draw_places(
         parts.append(last + np.cumsum(gaps))
         last = int(parts[-1][-1])
     coins = np.concatenate(parts)
-    steps, rows = np.divmod(coins[coins < n_coins], plan.n_samples)
-    return steps, rows.astype(np.int32)
+    begins = np.arange(n_steps) * plan.n_samples
+    ends = np.searchsorted(coins, begins + plan.n_samples)
+    sizes = np.diff(ends, prepend=0)
+    rows = coins[: ends[-1]] - np.repeat(begins, sizes)
+    return sizes, rows.astype(np.int32)
 
 
 def draw_block(seed: tuple[int, ...], plan: Plan, block: int) -> NDArray[np.int32]:
