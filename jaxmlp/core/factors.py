@@ -9,6 +9,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core.losses import bce_with_logits, output_delta
 from jaxmlp.core.params import Layer, Params
+from jaxmlp.core.validate import as_features
 
 
 class LayerFactors(NamedTuple):
@@ -79,18 +80,8 @@ def augment(X: jax.Array) -> jax.Array:
 
 
 def augment_features(params: Params, X: ArrayLike) -> jax.Array:
-    """Casts X to the parameters' type and appends the column of ones.
-
-    Raises:
-      ValueError: X is not `(n, p)` for the p of the first layer.
-    """
-    X = jnp.asarray(X, params[0].w.dtype)
-    if X.ndim != 2 or X.shape[1] != params[0].w.shape[0]:
-        raise ValueError(
-            f"X must have shape (n, {params[0].w.shape[0]}) to match the first layer, "
-            f"not {X.shape}"
-        )
-    return augment(X)
+    """Casts X to the parameters' type and appends the column of ones; as `as_features`."""
+    return augment(as_features(params, X))
 
 
 def loss_factors_augmented(

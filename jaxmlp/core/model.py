@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxmlp.core.params import Params
+from jaxmlp.core.validate import as_features
 
 
 class Cache(NamedTuple):
@@ -52,12 +52,7 @@ def forward_with_cache(params: Params, X: ArrayLike) -> tuple[jax.Array, Cache]:
     Source:
       Lecture, "Forward and Backward Pass in Matrix Notation - III".
     """
-    h = jnp.asarray(X, params[0].w.dtype)
-    if h.ndim != 2 or h.shape[1] != params[0].w.shape[0]:
-        raise ValueError(
-            f"X must have shape (n, {params[0].w.shape[0]}) to match the first layer, "
-            f"not {h.shape}"
-        )
+    h = as_features(params, X)
     inputs = [h]
     for layer in params[:-1]:
         # jax.nn.relu, not jnp.maximum: jax.grad of the latter is 1/2 at 0, and rows whose

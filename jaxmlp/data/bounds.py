@@ -25,8 +25,8 @@ def read_bounds(path: str | Path) -> Preprocessor:
     """
     path = Path(path)
     try:
-        bounds = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        bounds = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_twins)
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {one_line(error)}") from error
     if not isinstance(bounds, dict) or not bounds:
         raise DataError(
@@ -50,6 +50,16 @@ def _rule(path: Path, name: str, bounds: Any) -> Rule:
         f"{path}: column {name!r}: {json.dumps(bounds)} is neither a least and a greater "
         "number, such as [17, 90], nor a list of texts"
     )
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """As `dict`, which would keep the last of two bounds for a column in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"column {twin!r} is given twice")
+    return found
 
 
 def _is_finite(value: Any) -> bool:

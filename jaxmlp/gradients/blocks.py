@@ -8,7 +8,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmlp.core.params import Params
-from jaxmlp.gradients.validate import check_examples
+from jaxmlp.core.validate import check_count
+from jaxmlp.gradients.validate import check_examples, check_shapes
 
 
 def map_blocks(
@@ -51,18 +52,18 @@ def map_blocks(
     """
     X = np.asarray(X) if not isinstance(X, np.memmap) else X
     rows = (X,) if y is None else (X, np.asarray(y))
-    if X.ndim != 2 or rows[-1].shape[:1] != X.shape[:1]:
-        raise ValueError(
-            f"X and y must have shapes (n, p) and (n,), not {[r.shape for r in rows]}"
-        )
-    if X.shape[0] == 0:
-        raise ValueError(f"X is empty: its shape is {X.shape}")
-    if block_size < 1:
-        raise ValueError(f"block_size must be a whole number from 1, not {block_size}")
+    check_shapes(*rows)
+    block_size = check_count("block_size", block_size)
     compiled = jax.jit(function)
     results = []
     for start in range(0, X.shape[0], block_size):
         block = [r[start : start + block_size] for r in rows]
         check_examples(*block, first_row=start)
         results.append(jax.device_get(compiled(params, *block)))
+        shapes = [np.shape(array) for array in jax.tree.leaves(results[-1])]
+        if () in shapes:
+            raise ValueError(
+                "function must return arrays with a leading axis, such as one number an "
+                f"example, not of shapes {shapes}; give a sum one with [None]"
+            )
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxmlp.core.factors import Factors, weighted_sum
 from jaxmlp.core.params import Layer, Params
+from jaxmlp.core.validate import check_count
 from jaxmlp.gradients.per_example import squared_norms
 
 
@@ -67,7 +68,7 @@ def variance(factors: Factors, *, ddof: int = 0) -> Params:
       deviations from it, digits are lost.
     """
     n = factors.n_samples
-    if n <= ddof:
+    if n <= check_count("ddof", ddof, least=0):
         raise ValueError(f"the variance with ddof={ddof} needs more than {ddof} examples")
 
     def of(square: jax.Array, mean: jax.Array) -> jax.Array:
@@ -145,8 +146,6 @@ def noise_scale(factors: Factors) -> NoiseScale:
       McCandlish, Kaplan, Amodei and others (2018), arXiv 1812.06162, appendix A.1.
     """
     n = factors.n_samples
-    if n < 2:
-        raise ValueError("the noise scale needs at least 2 examples")
     return noise_scale_of(jnp.mean(squared_norms(factors)), squared_norm(mean(factors)), n)
 
 
@@ -154,6 +153,8 @@ def noise_scale_of(
     mean_squared_norm: jax.Array, squared_norm_of_mean: jax.Array, n: int | jax.Array
 ) -> NoiseScale:
     """`noise_scale` from its inputs, such as sums over blocks of rows; `()` each."""
+    if isinstance(n, int) and n < 2:
+        raise ValueError("the noise scale needs at least 2 examples")
     trace = n / (n - 1) * (mean_squared_norm - squared_norm_of_mean)
     squared = (n * squared_norm_of_mean - mean_squared_norm) / (n - 1)
     return NoiseScale(

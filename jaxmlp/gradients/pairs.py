@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxmlp.core.factors import Factors, squared_norms_per_scale, weighted_sum
+from jaxmlp.core.validate import check_count
 from jaxmlp.gradients.moments import squared_norm
 
 _MEMORY_LIMIT = 2**28
@@ -42,6 +43,7 @@ def inner_products(
             f"f and g must be of networks with the same layer sizes, not {_sizes(f)} and "
             f"{_sizes(g)}"
         )
+    memory_limit = check_count("memory_limit", memory_limit, most=2**63)
     n, m = f.n_samples, g.n_samples
     row_bytes = f.scale.dtype.itemsize * (m * (4 + per_layer * len(f.params)) + _width(f))
     n_rows = max(1, min(n, memory_limit // row_bytes))

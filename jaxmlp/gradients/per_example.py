@@ -2,9 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxmlp.core.factors import Factors, squared_norms_per_scale
 from jaxmlp.core.params import Layer, Params
+from jaxmlp.core.validate import check_count, check_layers
+from jaxmlp.gradients.validate import check_values
 
 
 def squared_norms(factors: Factors, *, per_layer: bool = False) -> jax.Array:
@@ -78,7 +81,15 @@ def directional(
 
     Returns:
       `(n,)`, or `(n_layers, n)` per layer.
+
+    Raises:
+      ValueError: The direction has other layers than the network.
     """
+    sizes, wanted = check_layers(direction, "direction"), check_layers(factors.params)
+    if sizes != wanted:
+        raise ValueError(
+            f"direction must have the parameters' layer sizes {wanted}, not {sizes}"
+        )
     terms = jnp.stack(
         [
             jnp.sum((h @ d.w + d.b[None, :]) * delta, axis=1)
@@ -143,7 +154,7 @@ def grand(factors: Factors) -> jax.Array:
     return norms(factors)
 
 
-def keep_highest(scores: jax.Array, n_keep: int, *, n_skip: int = 0) -> jax.Array:
+def keep_highest(scores: ArrayLike, n_keep: int, *, n_skip: int = 0) -> jax.Array:
     """Rows that data pruning by a score keeps: the highest scores, bar the very highest.
 
     Args:
@@ -156,7 +167,7 @@ def keep_highest(scores: jax.Array, n_keep: int, *, n_skip: int = 0) -> jax.Arra
       as higher.
 
     Raises:
-      ValueError: There are not so many rows.
+      ValueError: There are not so many rows, or a score is NaN.
 
     Example:
       >>> import jax.numpy as jnp
@@ -166,11 +177,17 @@ def keep_highest(scores: jax.Array, n_keep: int, *, n_skip: int = 0) -> jax.Arra
     Source:
       Paul, Ganguli and Dziugaite (2021), section 3.
     """
+    scores = jnp.asarray(scores)
+    if scores.ndim != 1:
+        raise ValueError(f"scores must have shape (n,), not {scores.shape}")
+    check_values("scores", scores, lambda s: ~jnp.isnan(s), "must be numbers")
+    n_keep = check_count("n_keep", n_keep, least=0)
+    n_skip = check_count("n_skip", n_skip, least=0)
     n = scores.shape[0]
-    if n_keep < 0 or n_skip < 0 or n_keep + n_skip > n:
+    if n_keep + n_skip > n:
         raise ValueError(
-            f"n_keep and n_skip must be from 0 and together at most the {n} scores, not "
-            f"{n_keep} and {n_skip}"
+            f"n_keep and n_skip must be together at most the {n} scores, not {n_keep} and "
+            f"{n_skip}"
         )
-    order = jnp.argsort(-scores)
+    order = jnp.argsort(scores, descending=True)
     return jnp.sort(order[n_skip : n_skip + n_keep])

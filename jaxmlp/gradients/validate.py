@@ -1,5 +1,6 @@
 """Checks of the values a caller gives; inside traced code there are none to check."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,14 +21,30 @@ def check_examples(X: ArrayLike, y: ArrayLike | None = None, *, first_row: int =
       ValueError: X is empty or not finite, or y holds other labels than 0 and 1; names
         the place.
     """
-    if np.size(X) == 0:
-        raise ValueError(f"X is empty: its shape is {np.shape(X)}")
-    _check("X", X, jnp.isfinite, "must be finite", first_row)
+    check_shapes(X, y)
+    check_values("X", X, jnp.isfinite, "must be finite", first_row)
     if y is not None:
-        _check("y", y, lambda y: (y == 0) | (y == 1), "must hold labels 0 and 1", first_row)
+        is_label = lambda y: (y == 0) | (y == 1)
+        check_values("y", y, is_label, "must hold labels 0 and 1", first_row)
 
 
-def _check(name: str, array: Any, is_right: Any, message: str, first_row: int) -> None:
+def check_shapes(X: ArrayLike, y: ArrayLike | None = None) -> None:
+    """Raises ValueError unless X is `(n, p)`, not empty, and y `(n,)` or None."""
+    shapes = [np.shape(X)] if y is None else [np.shape(X), np.shape(y)]
+    if len(shapes[0]) != 2 or shapes[1:] not in ([], [shapes[0][:1]]):
+        raise ValueError(f"X and y must have shapes (n, p) and (n,), not {shapes}")
+    if 0 in shapes[0]:
+        raise ValueError(f"X is empty: its shape is {shapes[0]}")
+
+
+def check_values(
+    name: str,
+    array: ArrayLike,
+    is_right: Callable[[jax.Array], jax.Array],
+    message: str,
+    first_row: int = 0,
+) -> None:
+    """Raises ValueError naming the first place that is not right, unless traced."""
     if isinstance(array, jax.core.Tracer):
         return
     kind = np.asarray(array).dtype.kind if not isinstance(array, jax.Array) else "f"
@@ -45,5 +62,9 @@ def check_positive(name: str, value: Any) -> None:
     """Raises ValueError unless all of it is above 0, or traced; infinity is allowed."""
     if isinstance(value, jax.core.Tracer):
         return
-    if not np.all(np.asarray(value, float) > 0):
-        raise ValueError(f"{name} must be above 0 (inf for no limit), not {value}")
+    try:
+        is_right = bool(np.all(np.asarray(value, float) > 0))
+    except (TypeError, ValueError):
+        is_right = False
+    if not is_right:
+        raise ValueError(f"{name} must be above 0 (inf for no limit), not {value!r}")

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from jaxmlp.core.params import InitMethod
+from jaxmlp.data.bounds import read_bounds
 from jaxmlp.data.builtin import breast_cancer_table
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import as_text, encode_labels, find_column
@@ -444,6 +445,8 @@ def _privacy(
                     "needs --dp-epsilon, the budget", param_hint=f"--dp-{flag}"
                 )
         return None
+    if bounds is not None:
+        read_bounds(bounds)  # what is wrong with it is told before the table is read
     return Privacy(
         epsilon=epsilon,
         delta=1e-5 if delta is None else delta,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jaxmlp.core import Params, bce_with_logits, ensemble_logits
 from jaxmlp.core.factors import augment_features, logit_factors_augmented
 from jaxmlp.data.columns import decode
-from jaxmlp.data.labels import encode_labels, find_column
+from jaxmlp.data.labels import as_text, encode_labels, find_column
 from jaxmlp.gradients import map_blocks, noise_scale_of, norms, weighted_sum
 from jaxmlp.interfaces.model import Model
 
@@ -63,7 +63,9 @@ def row_gradients(model: Model, table: pa.Table) -> RowGradients:
             for q, value in zip(QUANTILES, np.quantile(lengths, QUANTILES), strict=True)
         },
         "median_norm_by_class": {
-            str(label): float(np.median(lengths[y == code])) if (y == code).any() else None
+            as_text(label): float(np.median(lengths[y == code]))
+            if (y == code).any()
+            else None
             for code, label in enumerate(model.classes)
         },
         **_noise_scale(*moments, n),

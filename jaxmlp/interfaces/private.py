@@ -56,6 +56,11 @@ def train_privately(
     """
     train, val, _ = data.split
     batch_size = batch_size_of(recipe, len(train))
+    if batch_size > len(train):
+        raise DataError(
+            f"--batch-size {batch_size}: the training part has only {len(train)} rows, so "
+            "the sampling rate would be above 1"
+        )
     n_steps = recipe.n_epochs * math.ceil(len(train) / batch_size)
     # Whoever knows the key of samples and noise can undo them: it is drawn anew for each
     # run, from the system's randomness, and kept nowhere. The seed rules all else.
@@ -69,9 +74,12 @@ def train_privately(
         noise = calibrate(
             privacy.epsilon,
             privacy.delta,
-            sampling_rate=min(1.0, batch_size / len(train)),
+            sampling_rate=batch_size / len(train),
             n_steps=n_steps,
         )
+    except (ImportError, ValueError) as error:
+        raise DataError(f"--dp-epsilon: {error}") from error
+    try:
         result = dp_fit(
             fit_key,
             init_params(key, sizes, method=recipe.init, dtype=X.dtype),
@@ -91,8 +99,6 @@ def train_privately(
             callback=callback and (lambda now: callback(_as_search(now))),
             callback_every=callback_every,
         )
-    except ImportError as error:
-        raise DataError(f"--dp-epsilon: {error}") from error
     except ValueError as error:
         raise DataError(f"private training: {error}") from error
     if result.best_epoch is None:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxmlp.core.validate import check_number
+
 
 class EpsilonBound(NamedTuple):
     """A lower bound on ε, and the attack that shows it.
@@ -62,47 +64,56 @@ def epsilon_lower_bound(
     """
     with_row = _scores("scores_in", scores_in)
     without = _scores("scores_out", scores_out)
-    if not 0 <= delta < 1 or not 0 < confidence < 1:
-        raise ValueError(
-            "delta must be from 0 to below 1 and confidence between 0 and 1, not "
-            f"{delta} and {confidence}"
-        )
+    delta = check_number("delta", delta, "from 0 to below 1", lambda x: 0 <= x < 1)
+    confidence = check_number(
+        "confidence", confidence, "between 0 and 1", lambda x: 0 < x < 1
+    )
     half_in, half_out = len(with_row) // 2, len(without) // 2
     chosen_on = with_row[:half_in], without[:half_out]
     thresholds = np.unique(np.concatenate(chosen_on))
-    bounds = [_bound(*chosen_on, t, delta, confidence) for t in thresholds]
-    threshold = float(thresholds[int(np.argmax(bounds))])
+    bounds = _bounds(*chosen_on, thresholds, delta, confidence)
+    threshold = thresholds[int(np.argmax(bounds))]
     tested = with_row[half_in:], without[half_out:]
     return EpsilonBound(
-        epsilon=max(0.0, _bound(*tested, threshold, delta, confidence)),
-        threshold=threshold,
+        epsilon=max(0.0, float(_bounds(*tested, threshold, delta, confidence))),
+        threshold=float(threshold),
         true_positive_rate=float(np.mean(tested[0] > threshold)),
         false_positive_rate=float(np.mean(tested[1] > threshold)),
     )
 
 
-def _bound(
+def _bounds(
     with_row: np.ndarray,
     without: np.ndarray,
-    threshold: float,
+    thresholds: np.ndarray,
     delta: float,
     confidence: float,
-) -> float:
+) -> np.ndarray:
+    """Bound by each threshold, `(n_thresholds,)`; minus infinity where there is none."""
     from scipy.stats import beta
 
     # Each rate gets half of the probability of error.
     error = (1 - confidence) / 2
-    hits, k = int((with_row > threshold).sum()), len(with_row)
-    alarms, m = int((without > threshold).sum()), len(without)
-    least_hits = float(beta.ppf(error, hits, k - hits + 1)) if hits else 0.0
-    most_alarms = float(beta.ppf(1 - error, alarms + 1, m - alarms)) if alarms < m else 1.0
-    if least_hits <= delta:
-        return -math.inf
-    return math.log((least_hits - delta) / most_alarms)
+    (hits, k), (alarms, m) = (_count(s, thresholds) for s in (with_row, without))
+    least_hits = np.where(hits > 0, beta.ppf(error, np.maximum(hits, 1), k - hits + 1), 0)
+    most_alarms = np.where(
+        alarms < m, beta.ppf(1 - error, alarms + 1, np.maximum(m - alarms, 1)), 1
+    )
+    gain = least_hits - delta
+    return np.where(gain > 0, np.log(np.where(gain > 0, gain, 1) / most_alarms), -math.inf)
+
+
+def _count(scores: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number of scores above each threshold, and of all."""
+    n = len(scores)
+    return n - np.searchsorted(np.sort(scores), thresholds, side="right"), n
 
 
 def _scores(name: str, scores: ArrayLike) -> np.ndarray:
-    array = np.asarray(scores, float)
+    try:
+        array = np.asarray(scores, float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be numbers, one a run, not {scores!r}") from None
     if array.ndim != 1 or len(array) < 4 or not np.isfinite(array).all():
         raise ValueError(
             f"{name} must be at least 4 finite scores, one a run, not of shape "

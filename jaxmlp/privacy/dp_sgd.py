@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from jaxmlp.core import Params
 from jaxmlp.core.factors import loss_factors_augmented
 from jaxmlp.core.losses import mean_weights
+from jaxmlp.core.validate import check_count, check_number
 from jaxmlp.gradients import clipped_sum
-from jaxmlp.privacy.ledger import Accountant, epsilon
+from jaxmlp.privacy.ledger import Accountant, check_delta, check_noise, epsilon
 from jaxmlp.training.arrays import check_data
-from jaxmlp.training.diagnostics import Diagnostics
+from jaxmlp.training.diagnostics import Diagnostics, check_quantiles
 from jaxmlp.training.fit import FitProgress, FitResult, run_fit
-from jaxmlp.training.orders import draw_samples, plan_poisson, seed_of
+from jaxmlp.training.orders import PoissonPlan, draw_samples, plan_poisson, seed_of
 from jaxmlp.training.state import History, MetricFn
 from jaxmlp.training.validate import (
-    check_count,
     check_key,
     check_optimizer,
     check_params,
@@ -43,6 +43,10 @@ PREPROCESSING = (
 MEASURED = (
     "the training loss, norms and clipped fraction in the history: measured on the rows, "
     "without noise; do not publish them"
+)
+WEAK_DELTA = (
+    "the publishing of a whole row, drawn at random: delta is not below one by the number "
+    "of training rows, so it allows that; choose one far below"
 )
 NOT_COVERED = (
     "choices made by looking at other runs on the same rows (hyper-parameter search): "
@@ -233,25 +237,24 @@ def dp_fit(
     )
     n_samples = data.X.shape[0]
     size = _check_size(batch_size, n_samples)
-    _check_noise(noise_multiplier, max_grad_norm)
+    noise, max_norm = _check_noise(noise_multiplier, max_grad_norm)
     sample_data = jax.random.key_data(sample_key)
     plan = plan_poisson(
         seed_of(sample_data), n_samples, size, check_count("n_epochs", n_epochs)
     )
     guarantee = _guarantee(
-        noise_multiplier, max_grad_norm, size / n_samples, plan, delta, accountant
+        noise, max_norm, size / n_samples, plan, check_delta(delta), accountant
     )
     private = _private(
         optimizer,
-        # Of infinity times zero: no noise.
-        float(noise_multiplier and noise_multiplier * max_grad_norm / size),
+        noise and noise * max_norm / size,  # of 0 times infinity: no noise
         str(jax.random.key_impl(key)),
     )
     _check_needs_gradient_only(optimizer, params)
     settings = make_settings(
         data,
         optimizer=private,
-        gradient_fn=ClippedMean(float(max_grad_norm), size),
+        gradient_fn=ClippedMean(max_norm, size),
         n_epochs=n_epochs,
         batch_size=plan.batch_size,
         drop_last=False,
@@ -259,7 +262,7 @@ def dp_fit(
         metrics=metrics,
         penalize_bias=penalize_bias,
         diagnostics=Diagnostics(
-            tuple(norm_quantiles), max_norm=max_grad_norm, noise_scale=False
+            check_quantiles("norm_quantiles", norm_quantiles), max_norm, noise_scale=False
         ),
     )
 
@@ -316,9 +319,14 @@ def sampled_rows(
 
     Returns:
       Row numbers of each step, in no particular order.
+
+    Raises:
+      ValueError: Names the argument and says what is wrong with it.
     """
     sample_key, _ = jax.random.split(_checked(key))
     seed = seed_of(jax.random.key_data(sample_key))
+    n_samples = check_count("n_samples", n_samples)
+    n_epochs = check_count("n_epochs", n_epochs)
     plan = plan_poisson(seed, n_samples, _check_size(batch_size, n_samples), n_epochs)
     if plan.is_full_batch:
         return [np.arange(n_samples, dtype=np.int32)] * n_epochs
@@ -398,7 +406,7 @@ def _guarantee(
     noise_multiplier: float,
     max_grad_norm: float,
     sampling_rate: float,
-    plan: Any,
+    plan: PoissonPlan,
     delta: float,
     accountant: Accountant,
 ) -> Guarantee:
@@ -410,6 +418,7 @@ def _guarantee(
         delta=delta,
         accountant=accountant,
     )
+    is_weak = delta * plan.n_samples >= 1
     return Guarantee(
         epsilon=spent,
         delta=delta,
@@ -418,6 +427,7 @@ def _guarantee(
         sampling_rate=sampling_rate,
         n_steps=n_steps,
         accountant=accountant,
+        not_covered=((WEAK_DELTA,) if is_weak else ()) + NOT_COVERED,
     )
 
 
@@ -430,9 +440,7 @@ def _checked(key: jax.Array) -> jax.Array:
 
 
 def _check_size(batch_size: float, n_samples: int) -> float:
-    size = float(batch_size)
-    if not size >= 1:
-        raise ValueError(f"batch_size must be from 1, not {batch_size}")
+    size = check_number("batch_size", batch_size, "from 1", lambda x: x >= 1)
     if size > n_samples:
         raise ValueError(
             f"batch_size, the expected number of rows a step, is {batch_size}, but there "
@@ -441,18 +449,15 @@ def _check_size(batch_size: float, n_samples: int) -> float:
     return size
 
 
-def _check_noise(noise_multiplier: float, max_grad_norm: float) -> None:
-    if not max_grad_norm > 0:
-        raise ValueError(f"max_grad_norm must be above 0, not {max_grad_norm}")
-    if not 0 <= noise_multiplier < math.inf:
-        raise ValueError(
-            f"noise_multiplier must be a finite number from 0, not {noise_multiplier}"
-        )
-    if noise_multiplier and max_grad_norm == math.inf:
+def _check_noise(noise_multiplier: float, max_grad_norm: float) -> tuple[float, float]:
+    noise = check_noise(noise_multiplier)
+    max_norm = check_number("max_grad_norm", max_grad_norm, "above 0", lambda x: x > 0)
+    if noise and max_norm == math.inf:
         raise ValueError(
             "max_grad_norm is infinite, so no noise hides a row: give a finite one, or "
             "noise_multiplier=0"
         )
+    return noise, max_norm
 
 
 def _check_needs_gradient_only(

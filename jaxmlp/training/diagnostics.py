@@ -1,6 +1,6 @@
 """What a run records of its examples' gradients, from the pass that training makes."""
 
-import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxmlp.core import Params
 from jaxmlp.core.factors import loss_factors_augmented, weighted_sum
 from jaxmlp.core.losses import mean_weights
+from jaxmlp.core.validate import check_number
 from jaxmlp.gradients import norms
 from jaxmlp.gradients.moments import squared_norm
 
@@ -69,17 +70,21 @@ def check_diagnostics(diagnostics: Diagnostics) -> Diagnostics:
     """Returns them hashable, or raises ValueError naming what is wrong."""
     if not isinstance(diagnostics, Diagnostics):
         raise ValueError(f"diagnostics must be Diagnostics(...), not {diagnostics!r}")
-    quantiles = tuple(float(q) for q in diagnostics.quantiles)
-    if not all(0 <= q <= 1 for q in quantiles):
-        raise ValueError(f"diagnostics: quantiles must be from 0 to 1, not {quantiles}")
+    quantiles = check_quantiles("diagnostics: quantiles", diagnostics.quantiles)
     max_norm = diagnostics.max_norm
     if max_norm is not None:
-        max_norm = float(max_norm)
-        if not max_norm > 0 or math.isnan(max_norm):
-            raise ValueError(f"diagnostics: max_norm must be above 0, not {max_norm}")
-    return diagnostics._replace(
-        quantiles=tuple(dict.fromkeys(quantiles)), max_norm=max_norm
-    )
+        max_norm = check_number(
+            "diagnostics: max_norm", max_norm, "above 0", lambda norm: norm > 0
+        )
+    return diagnostics._replace(quantiles=quantiles, max_norm=max_norm)
+
+
+def check_quantiles(name: str, quantiles: Iterable[float]) -> tuple[float, ...]:
+    """Returns them without repetitions, or raises ValueError unless from 0 to 1."""
+    if not isinstance(quantiles, Iterable):
+        raise ValueError(f"{name} must be a sequence of numbers, not {quantiles!r}")
+    right = [check_number(name, q, "from 0 to 1", lambda q: 0 <= q <= 1) for q in quantiles]
+    return tuple(dict.fromkeys(right))
 
 
 def loss_grads_and_norms(

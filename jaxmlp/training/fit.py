@@ -11,6 +11,7 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core import Params
+from jaxmlp.core.validate import check_count
 from jaxmlp.training.arrays import ClassWeight, check_data
 from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.engine import run_in_chunks, run_one
@@ -27,7 +28,6 @@ from jaxmlp.training.state import (
     start_run,
 )
 from jaxmlp.training.validate import (
-    check_count,
     check_key,
     check_l2,
     check_opt_state,

@@ -113,8 +113,8 @@ def plan_poisson(
     if plan.is_full_batch:
         return plan
     blocks = range(-(-n_epochs // plan.block))
-    most = max(1, *(_draw_rows(seed, plan, i)[0].max() for i in blocks))
-    return plan._replace(batch_size=min(n_samples, -(-int(most) // _PLACES) * _PLACES))
+    most = max(int(_draw_rows(seed, plan, i)[0].max()) for i in blocks)
+    return plan._replace(batch_size=min(n_samples, -(-max(most, 1) // _PLACES) * _PLACES))
 
 
 def draw_samples(seed: tuple[int, ...], plan: PoissonPlan, block: int) -> NDArray[np.int32]:

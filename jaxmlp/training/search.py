@@ -11,6 +11,7 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core.params import InitMethod
+from jaxmlp.core.validate import check_count
 from jaxmlp.training.arrays import ClassWeight, check_data
 from jaxmlp.training.grid import Choice, HiddenSizes, draw_starts
 from jaxmlp.training.objective import GradientFn
@@ -19,7 +20,6 @@ from jaxmlp.training.pool import Work, plan_groups, run_groups
 from jaxmlp.training.ranking import Ranking, SearchProgress, SearchResult
 from jaxmlp.training.state import OptimizerFactory
 from jaxmlp.training.validate import (
-    check_count,
     check_key,
     check_l2,
     find_device,

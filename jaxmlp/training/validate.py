@@ -1,8 +1,5 @@
 """Checks of all else that a caller gives, before anything is compiled."""
 
-import itertools
-import math
-import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxmlp.core import Layer, Params, loss_and_grads_augmented
+from jaxmlp.core import Params, loss_and_grads_augmented
+from jaxmlp.core.validate import check_count, check_layers, check_number
 from jaxmlp.training.diagnostics import (
     Diagnostics,
     check_diagnostics,
@@ -24,17 +22,7 @@ from jaxmlp.training.state import Data, MetricFn, OptimizerFactory, Settings
 
 def check_params(params: Params) -> tuple[int, np.dtype[Any]]:
     """Returns the parameters' input width and type, or raises ValueError."""
-    is_tuple = isinstance(params, tuple) and params
-    if not is_tuple or not all(isinstance(layer, Layer) for layer in params):
-        raise ValueError("params must be a tuple of Layer, as init_params returns")
-    sizes = [*np.shape(params[0].w)[:1], *(np.size(layer.b) for layer in params)]
-    wanted = [((d_in, d_out), (d_out,)) for d_in, d_out in itertools.pairwise(sizes)]
-    shapes = [(np.shape(layer.w), np.shape(layer.b)) for layer in params]
-    if shapes != wanted or sizes[-1] != 1:
-        raise ValueError(
-            "params must be layers (d_in, d_out) and (d_out,) that follow each other and "
-            f"end in 1, not of shapes {shapes}"
-        )
+    sizes = check_layers(params)
     dtypes = {array.dtype for array in jax.tree.leaves(params)}
     dtype = np.dtype(dtypes.pop())
     if dtypes or dtype not in (np.float32, np.float64):
@@ -160,22 +148,5 @@ def _check_metrics(
 
 def check_l2(name: str, l2: Any) -> float:
     """Returns the penalty as a float, or raises ValueError unless finite and from 0."""
-    try:
-        value = float(l2)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 <= value < np.finfo(np.float32).max:
-        raise ValueError(f"{name} must be a finite number from 0, not {l2!r}")
-    return value
-
-
-def check_count(name: str, value: Any, *, least: int = 1, most: int = 2**31 - 1) -> int:
-    """Returns `value` as an int, or raises ValueError unless it is a whole number."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = least - 1
-    if not least <= count <= most or isinstance(value, bool):
-        limits = f"{least} to {most}" if count > most else least
-        raise ValueError(f"{name} must be a whole number from {limits}, not {value!r}")
-    return count
+    most = float(np.finfo(np.float32).max)
+    return check_number(name, l2, "a finite number from 0", lambda x: 0 <= x < most)

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmlp import Layer, forward
 from jaxmlp.gradients import (
     clipped_sum,
+    directional,
     inner_products,
     keep_highest,
     logit_factors,
@@ -38,7 +40,7 @@ def with_entry(array, place, value):
         (with_entry(X, (2, 1), np.nan), Y, r"X must be finite; row 2, column 1 is nan"),
         (X[:0], Y[:0], r"X is empty: its shape is \(0, 5\)"),
         (X[:, :4], Y, r"X must have shape \(n, 5\)"),
-        (X, Y[:3], r"must both have shape \(n,\)"),
+        (X, Y[:3], r"X and y must have shapes \(n, p\) and \(n,\), not .*\(3,\)"),
         (X, np.array(["a"] * 20), "y must be real numbers"),
     ],
 )
@@ -59,7 +61,20 @@ def test_bad_features_of_logits():
         logit_factors(PARAMS, with_entry(X, (0, 0), np.nan))
 
 
-@pytest.mark.parametrize("max_norm", [0, -1.0, np.nan, [1.0, 0.0]])
+def test_bad_params():
+    two_logits = (Layer(jnp.ones((5, 2)), jnp.zeros(2)),)
+    for params in (None, (), [*PARAMS], two_logits, PARAMS[:1]):
+        with pytest.raises(ValueError, match="params must be"):
+            loss_factors(params, X, Y)
+        with pytest.raises(ValueError, match="params must be"):
+            forward(params, X)
+    with pytest.raises(ValueError, match="direction must be a tuple of Layer"):
+        directional(loss_factors(PARAMS, X, Y), None)
+    with pytest.raises(ValueError, match=r"layer sizes \[5, 4, 1\], not \[5, 3, 1\]"):
+        directional(loss_factors(PARAMS, X, Y), make_params((5, 3, 1)))
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, np.nan, [1.0, 0.0], "a", None])
 def test_bad_clip_norm(max_norm):
     with pytest.raises(ValueError, match=r"max_norm must be above 0"):
         clipped_sum(loss_factors(PARAMS, X, Y), max_norm)
@@ -78,6 +93,10 @@ def test_bad_shapes():
         noise_scale(one)
     with pytest.raises(ValueError, match="more than 1 examples"):
         variance(one, ddof=1)
+    with pytest.raises(ValueError, match="ddof must be a whole number from 0"):
+        variance(f, ddof=-1)
+    with pytest.raises(ValueError, match="memory_limit must be a whole number from 1"):
+        inner_products(f, f, memory_limit=0)
 
 
 @pytest.mark.parametrize("block_size", [1, 6, 20, 100])
@@ -106,8 +125,11 @@ def test_blocks_name_the_rows():
     message = "X must be finite; row 13, column 2 is nan"
     with pytest.raises(ValueError, match=message):
         map_blocks(norms_of, PARAMS, bad, Y, block_size=6)
-    with pytest.raises(ValueError, match="block_size"):
-        map_blocks(norms_of, PARAMS, X, Y, block_size=0)
+    for size in (0, 2.5):
+        with pytest.raises(ValueError, match="block_size must be a whole number from 1"):
+            map_blocks(norms_of, PARAMS, X, Y, block_size=size)
+    with pytest.raises(ValueError, match=r"arrays with a leading axis.*\[\(\)\]"):
+        map_blocks(lambda params, X: forward(params, X).sum(), PARAMS, X)
 
 
 def test_keep_highest():
@@ -115,6 +137,14 @@ def test_keep_highest():
     assert keep_highest(scores, 2).tolist() == [0, 1]
     assert keep_highest(scores, 2, n_skip=1).tolist() == [0, 2]
     assert keep_highest(scores, 0).tolist() == []
-    for n_keep, n_skip in ((5, 0), (3, 2), (-1, 0)):
+    assert keep_highest(jnp.array([3, 200, 100], jnp.uint8), 2).tolist() == [1, 2]
+    assert keep_highest([0.1, 0.3, 0.2], 1).tolist() == [1]
+    with pytest.raises(ValueError, match="scores must be numbers; row 1 is nan"):
+        keep_highest(jnp.array([0.1, jnp.nan]), 1)
+    with pytest.raises(ValueError, match=r"scores must have shape \(n,\)"):
+        keep_highest(jnp.ones((3, 2)), 1)
+    with pytest.raises(ValueError, match="n_keep must be a whole number from 0"):
+        keep_highest(scores, -1)
+    for n_keep, n_skip in ((5, 0), (3, 2)):
         with pytest.raises(ValueError, match="together at most the 4 scores"):
             keep_highest(scores, n_keep, n_skip=n_skip)

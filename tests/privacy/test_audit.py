@@ -37,6 +37,19 @@ def test_bound_holds_as_often_as_it_says():
     assert errors <= 0.1 * 200
 
 
+def test_bound_by_hand():
+    # Of the tested half, 2 of 2 are found and none of 2 is taken wrongly: Clopper-Pearson
+    # bounds of error / 2 are its square root, and one minus that.
+    bound = epsilon_lower_bound([5, 5, 5, 5], [0, 0, 0, 0], delta=0.01, confidence=0.8)
+    wanted = np.log((np.sqrt(0.1) - 0.01) / (1 - np.sqrt(0.1)))
+    assert bound.threshold == 0
+    assert bound.epsilon == max(0, wanted) == 0
+    bound = epsilon_lower_bound(np.full(8, 5), np.zeros(8), delta=0.01, confidence=0.8)
+    least = 0.1**0.25
+    np.testing.assert_allclose(bound.epsilon, np.log((least - 0.01) / (1 - least)))
+    assert (bound.true_positive_rate, bound.false_positive_rate) == (1, 0)
+
+
 def test_scores_that_say_nothing():
     assert epsilon_lower_bound(np.ones(50), np.ones(50), delta=DELTA).epsilon == 0
     assert epsilon_lower_bound(np.zeros(50), np.ones(50), delta=DELTA).epsilon == 0
@@ -47,8 +60,14 @@ def test_scores_that_say_nothing():
     [
         (np.ones(3), {"delta": 0.1}, "scores_in must be at least 4 finite scores"),
         (np.full(9, np.nan), {"delta": 0.1}, "scores_in must be at least 4 finite"),
+        (["a"] * 9, {"delta": 0.1}, "scores_in must be numbers, one a run"),
+        (np.ones(9), {"delta": "a"}, "delta must be from 0 to below 1, not 'a'"),
         (np.ones(9), {"delta": 1.0}, "delta must be from 0 to below 1"),
-        (np.ones(9), {"delta": 0.1, "confidence": 1.0}, "confidence between 0 and 1"),
+        (
+            np.ones(9),
+            {"delta": 0.1, "confidence": 1.0},
+            "confidence must be between 0 and 1",
+        ),
     ],
 )
 def test_bad_arguments(scores, kwargs, message):

@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmlp import fit, loss_and_grads
-from jaxmlp.gradients import loss_factors, materialize, norms
+from jaxmlp import fit
+from jaxmlp.gradients import loss_factors, materialize
 from jaxmlp.privacy import dp_fit, epsilon, sampled_rows
+from jaxmlp.privacy.dp_sgd import PrivateState, _private
 from tests.helpers import DEPTHS, make_data, make_params, relative_error
 
 KEY = jax.random.key(11)
@@ -40,35 +41,38 @@ def test_without_noise_and_clipping_it_is_fit(depth, x64):
     assert private.guarantee.epsilon == math.inf
 
 
-def by_loop(params, X, y, *, n_epochs, batch_size, max_norm):
-    """Steps over the same samples, with the gradients written out."""
-    n, fractions, clipped = len(X), [], []
+def samples_of(n, batch_size, n_epochs):
+    """Ones for the rows of each step, `(n_steps, n)`: one shape for all samples."""
     rows_of = sampled_rows(KEY, n, batch_size, n_epochs)
-    n_steps = len(rows_of) // n_epochs
-    for step, rows in enumerate(rows_of):
-        if len(rows):
-            f = loss_factors(params, X[rows], y[rows])
-            share = np.minimum(1, max_norm / np.asarray(norms(f))) / batch_size
-            clipped += (np.asarray(norms(f)) > max_norm).tolist()
-            grads = jax.tree.map(
-                lambda g, c=share: np.tensordot(c, np.asarray(g), 1), materialize(f)
-            )
-            params = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
-        if (step + 1) % n_steps == 0:
-            fractions.append(np.mean(clipped))
-            clipped = []
-    return params, fractions
+    return np.stack([np.isin(np.arange(n), rows) for rows in rows_of]).astype(int)
+
+
+@jax.jit
+def clipped_mean(params, X, y, is_in, batch_size, max_norm):
+    """From the gradients written out; and how many rows were longer."""
+    grads = materialize(loss_factors(params, X, y))
+    flat = [leaf.reshape(len(X), -1) for leaf in jax.tree.leaves(grads)]
+    lengths = jnp.linalg.norm(jnp.concatenate(flat, axis=1), axis=1)
+    shares = is_in * jnp.minimum(1, max_norm / lengths) / batch_size
+    mean = jax.tree.map(lambda g: jnp.tensordot(shares, g, 1), grads)
+    return mean, jnp.sum(is_in * (lengths > max_norm).astype(lengths.dtype))
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("max_norm", [0.3, 0.8, 1e9])
+@pytest.mark.parametrize("max_norm", [0.6, 1e9])
 def test_steps_are_clipped_sums_by_the_expected_size(depth, max_norm, dtype):
     params = make_params(DEPTHS[depth], dtype)
     X, y, _ = make_data(60, dtype=dtype)
     result = train(params, X, y, batch_size=7, max_grad_norm=max_norm)
-    wanted, fractions = by_loop(params, X, y, n_epochs=2, batch_size=7, max_norm=max_norm)
+    samples = samples_of(60, 7, n_epochs=2)
+    n_longer = []
+    for is_in in samples:
+        grads, n = clipped_mean(params, X, y, is_in.astype(dtype), 7.0, max_norm)
+        params = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
+        n_longer.append(n)
     tolerance = 1e-12 if dtype == np.float64 else 1e-5
-    assert relative_error(result.params, wanted) < tolerance
+    assert relative_error(result.params, params) < tolerance
+    fractions = np.reshape(n_longer, (2, -1)).sum(1) / samples.reshape(2, -1).sum(1)
     np.testing.assert_allclose(result.history["clipped_fraction"], fractions, rtol=1e-6)
 
 
@@ -78,16 +82,26 @@ def test_any_optimizer_sees_the_private_gradient(x64):
     X, y, _ = make_data(40, dtype=np.float64)
     result = train(params, X, y, optimizer=ADAM, batch_size=8)
     state = ADAM.init(params)
-    for rows in sampled_rows(KEY, 40, 8, 2):
-        grads = jax.tree.map(jnp.zeros_like, params)
-        if len(rows):
-            _, grads = loss_and_grads(params, X[rows], y[rows])
-            share = jnp.asarray(len(rows) / 8)
-            grads = jax.tree.map(lambda g, c=share: c * g, grads)
+    for is_in in samples_of(40, 8, n_epochs=2):
+        grads, _ = clipped_mean(params, X, y, is_in.astype(float), 8.0, math.inf)
         updates, state = ADAM.update(grads, state, params)
         params = optax.apply_updates(params, updates)
     assert relative_error(result.params, params) < 1e-10
     assert jax.tree.structure(result.opt_state) == jax.tree.structure(state)
+
+
+def test_the_optimizer_is_not_told_the_loss():
+    seen = []
+
+    def update(grads, state, params=None, *, value=None, **others):
+        seen.append((value, *others.values()))
+        return jax.tree.map(jnp.negative, grads), state
+
+    optimizer = optax.GradientTransformationExtraArgs(lambda _: (), update)
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    train(params, X, y, optimizer=optimizer, noise_multiplier=1.0, max_grad_norm=1.0)
+    assert seen
+    assert all(value is None for values in seen for value in values)
 
 
 def displacement(n_epochs, batch_size, noise, max_norm, key=KEY):
@@ -133,6 +147,22 @@ def test_no_key_is_used_twice():
     assert abs(np.corrcoef(a, two)[0, 1]) < 5 / math.sqrt(len(a))
     # Noise of neighbouring parameters, across the arrays too, is independent.
     assert abs(np.corrcoef(a[1:], a[:-1])[0, 1]) < 5 / math.sqrt(len(a))
+
+
+def test_the_key_of_the_samples_does_not_make_the_noise():
+    moves = displacement(1, 40, noise=3.0, max_norm=0.01)
+    zeros = jax.tree.map(jnp.zeros_like, make_params((20, 100, 1)))
+    noise_of = _private(UNIT, 1.0, "threefry2x32").update
+
+    def correlation(key):
+        noise, _ = noise_of(zeros, PrivateState(key, UNIT.init(zeros)), zeros)
+        drawn = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(noise)])
+        return np.corrcoef(moves, drawn)[0, 1]
+
+    sample_key, noise_key = jax.random.split(KEY)
+    assert correlation(noise_key) > 0.99
+    assert abs(correlation(sample_key)) < 5 / math.sqrt(len(moves))
+    assert abs(correlation(KEY)) < 5 / math.sqrt(len(moves))
 
 
 def test_progress_is_a_result_without_the_key():
@@ -212,6 +242,14 @@ def test_the_guarantee_counts_what_was_planned():
         assert what in text
 
 
+def test_a_delta_that_allows_a_row_to_be_published_is_named():
+    params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
+    found = train(params, X, y, delta=0.02, n_epochs=1).guarantee
+    assert "publishing of a whole row" in found.not_covered[0]
+    right = train(params, X, y, delta=0.019, n_epochs=1).guarantee
+    assert found.not_covered[1:] == right.not_covered
+
+
 def test_the_accountant_can_be_chosen():
     params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
     private = {"noise_multiplier": 2.0, "max_grad_norm": 1.0}
@@ -249,6 +287,10 @@ def test_sampled_rows_have_the_expected_size():
     deviation = math.sqrt(100 * 0.125 * 0.875 / len(sizes))
     assert abs(np.mean(sizes) - 12.5) < 5 * deviation
     assert sampled_rows(KEY, 3, 3, 2)[1].tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="n_epochs must be a whole number from 1"):
+        sampled_rows(KEY, 10, 2, 0)
+    with pytest.raises(ValueError, match="only 10 rows: the sampling rate"):
+        sampled_rows(KEY, 10, 11, 1)
 
 
 @pytest.mark.parametrize(
@@ -265,8 +307,12 @@ def test_sampled_rows_have_the_expected_size():
         ({"batch_size": 0.9}, "batch_size must be from 1, not 0.9"),
         ({"n_epochs": 0}, "n_epochs must be a whole number from 1"),
         ({"optimizer": optax.lbfgs()}, "optimizer needs more than the gradient"),
-        ({"norm_quantiles": (2.0,)}, "quantiles must be from 0 to 1"),
+        ({"norm_quantiles": (2.0,)}, "norm_quantiles must be from 0 to 1, not 2.0"),
         ({"patience": 2}, "patience needs a validation part"),
+        ({"norm_quantiles": 0.5}, "norm_quantiles must be a sequence of numbers"),
+        ({"batch_size": None}, "batch_size must be from 1, not None"),
+        ({"noise_multiplier": "1"}, "noise_multiplier must be a finite number from 0"),
+        ({"max_grad_norm": []}, r"max_grad_norm must be above 0, not \[\]"),
         ({"accountant": "x"}, "accountant must be 'pld' or 'rdp'"),
     ],
 )

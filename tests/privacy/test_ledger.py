@@ -58,9 +58,9 @@ def test_less_noise_more_steps_and_a_smaller_delta_cost_more():
     [
         (1.0, 0.01, 500, "rdp"),
         (7.329, 0.04, 2250, "rdp"),
-        (3.0, 0.01, 1000, "pld"),
+        (1.0, 0.03, 100, "pld"),
         (0.2, 1.0, 5, "pld"),
-        (20.0, 0.1, 50, "pld"),
+        (5.0, 1.0, 3, "pld"),
     ],
 )
 def test_calibrate_inverts_epsilon(target, sampling_rate, n_steps, accountant):
@@ -77,6 +77,10 @@ def test_calibrate_inverts_epsilon(target, sampling_rate, n_steps, accountant):
     [
         ({"sampling_rate": 1.1}, "sampling_rate must be above 0 and at most 1, not 1.1"),
         ({"sampling_rate": 0.0}, "sampling_rate"),
+        ({"sampling_rate": None}, "sampling_rate must be above 0 and at most 1, not None"),
+        ({"n_steps": math.nan}, "n_steps must be a whole number from 1, not nan"),
+        ({"delta": "1e-5"}, "delta must be between 0 and 1, not '1e-5'"),
+        ({"noise_multiplier": None}, "noise_multiplier must be a finite number from 0"),
         ({"noise_multiplier": -1.0}, "noise_multiplier must be a finite number from 0"),
         ({"noise_multiplier": math.nan}, "noise_multiplier"),
         ({"n_steps": 0}, "n_steps must be a whole number from 1"),
@@ -90,7 +94,7 @@ def test_bad_arguments(change, message):
         epsilon(**{**OPACUS, **change})
 
 
-@pytest.mark.parametrize("target", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("target", [0.0, -1.0, math.inf, math.nan, None, "3"])
 def test_bad_targets(target):
     with pytest.raises(ValueError, match="target_epsilon must be a finite number above 0"):
         calibrate(target, 1e-5, sampling_rate=0.1, n_steps=10)
@@ -98,7 +102,9 @@ def test_bad_targets(target):
 
 def test_targets_that_no_noise_meets():
     run = {"sampling_rate": 1.0, "n_steps": 1000}
-    with pytest.raises(ValueError, match="cannot be reached with delta"):
+    with pytest.raises(ValueError, match="cannot be reached with delta 1e-12"):
+        calibrate(1e-9, 1e-12, **run)
+    with pytest.raises(ValueError, match=r"give a larger epsilon or delta, or acc.*'pld'"):
         calibrate(1e-9, 1e-12, **run, accountant="rdp")
     with pytest.raises(ValueError, match="it would protect nobody"):
         calibrate(1e6, 1e-5, sampling_rate=0.01, n_steps=1, accountant="rdp")
