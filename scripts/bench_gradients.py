@@ -44,7 +44,7 @@ from jaxmlp import bce_with_logits, fit, forward, init_params, loss_and_grads
 from jaxmlp.core import augment, loss_and_grads_augmented
 from jaxmlp.gradients import clipped_sum, loss_factors, map_blocks, norms
 from jaxmlp.privacy import dp_fit
-from jaxmlp.privacy.dp_sgd import ClippedMean
+from jaxmlp.privacy.mechanism import ClippedMean
 
 SHAPES = [(30, 64, 256), (28, 300, 1024), (500, 512, 1024)]
 N_ROWS = 20_000

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,14 +51,25 @@ def write_table(table: pa.Table, path: str | Path) -> None:
     """
     path = Path(path)
     check_writable_name(path)
-    unfinished = path.with_name(f".{path.name}.unfinished")
     write = (
         pyarrow.parquet.write_table
         if path.suffix.lower() == ".parquet"
         else pyarrow.csv.write_csv
     )
-    try:
+    with whole_file(path) as unfinished:
         write(table, unfinished)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a name to write to; only when all is written, it replaces `path`.
+
+    Raises:
+      DataError: The file cannot be written; nothing is left behind.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        yield unfinished
         unfinished.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {one_line(error)}") from error

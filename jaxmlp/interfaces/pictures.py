@@ -1,6 +1,5 @@
 """Pictures, by matplotlib."""
 
-import contextlib
 import importlib.util
 import io
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.tables import one_line
+from jaxmlp.data.tables import whole_file
 
 _KINDS = (".svg", ".png", ".pdf")
 _COLOURS = ("#3b6ea5", "#d1662f")
@@ -61,12 +60,5 @@ def draw_norms(
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
     with matplotlib.rc_context({"svg.hashsalt": "jaxmlp"}):
         figure.savefig(content, format=kind, dpi=150, metadata=dates[kind])
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
+    with whole_file(path) as unfinished:
         unfinished.write_bytes(content.getvalue())
-        unfinished.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {one_line(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)

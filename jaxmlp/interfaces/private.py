@@ -20,7 +20,7 @@ from jaxmlp.interfaces.recipe import (
     make_optimizer,
 )
 from jaxmlp.privacy import DpFitProgress, calibrate, dp_fit
-from jaxmlp.privacy.dp_sgd import MEASURED, PREPROCESSING
+from jaxmlp.privacy.guarantee import MEASURED, PREPROCESSING
 from jaxmlp.training import (
     Configuration,
     Network,

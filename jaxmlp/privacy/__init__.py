@@ -4,10 +4,10 @@ from jaxmlp.privacy.audit import EpsilonBound, epsilon_lower_bound
 from jaxmlp.privacy.dp_sgd import (
     DpFitProgress,
     DpFitResult,
-    Guarantee,
     dp_fit,
     sampled_rows,
 )
+from jaxmlp.privacy.guarantee import Guarantee
 from jaxmlp.privacy.ledger import calibrate, epsilon
 
 __all__ = [

@@ -1,10 +1,8 @@
-"""DP-SGD: Poisson samples, clipped gradients, Gaussian noise, and what it guarantees."""
+"""DP-SGD: training by private steps on Poisson samples, and what it guarantees."""
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +12,14 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from jaxmlp.core import Params
-from jaxmlp.core.factors import loss_factors_augmented
-from jaxmlp.core.losses import mean_weights
 from jaxmlp.core.validate import check_count, check_number
-from jaxmlp.gradients import clipped_sum
-from jaxmlp.privacy.ledger import Accountant, check_delta, check_noise, epsilon
+from jaxmlp.privacy.guarantee import Guarantee, make_guarantee
+from jaxmlp.privacy.ledger import Accountant, check_delta, check_noise
+from jaxmlp.privacy.mechanism import ClippedMean, PrivateState, add_noise_before
 from jaxmlp.training.arrays import check_data
 from jaxmlp.training.diagnostics import Diagnostics, check_quantiles
 from jaxmlp.training.fit import FitProgress, FitResult, run_fit
-from jaxmlp.training.orders import PoissonPlan, draw_samples, plan_poisson, seed_of
+from jaxmlp.training.orders import draw_samples, plan_poisson, seed_of
 from jaxmlp.training.state import History, MetricFn
 from jaxmlp.training.validate import (
     check_key,
@@ -31,60 +28,6 @@ from jaxmlp.training.validate import (
     find_device,
     make_settings,
 )
-
-ADJACENCY = "data sets that differ by one training row, added or removed"
-SAMPLING = (
-    "each step takes every training row with the same probability, independently of the "
-    "others (Poisson sampling); the random key of samples and noise stays secret"
-)
-PREPROCESSING = (
-    "statistics of the rows used to prepare the features (centring, scaling, categories)"
-)
-MEASURED = (
-    "the training loss, norms and clipped fraction in the history: measured on the rows, "
-    "without noise; do not publish them"
-)
-WEAK_DELTA = (
-    "the publishing of a whole row, drawn at random: delta is not below one by the number "
-    "of training rows, so it allows that; choose one far below"
-)
-NOT_COVERED = (
-    "choices made by looking at other runs on the same rows (hyper-parameter search): "
-    "their epsilons add up",
-    PREPROCESSING,
-    "validation and test rows, which choose the epoch and give the figures",
-    MEASURED,
-    "the number of training rows and the labels' names, which are taken as known",
-    "attacks on pseudo-random numbers or on the rounding of the noise",
-)
-
-
-class Guarantee(NamedTuple):
-    """What a private run promises, and what not.
-
-    Attributes:
-      epsilon: Upper bound of ε for all planned steps; infinite without noise.
-      delta: The δ that it holds for.
-      noise_multiplier: Standard deviation of the noise by `max_grad_norm`.
-      max_grad_norm: Norm to which each row's gradient is clipped.
-      sampling_rate: Probability of a row to be in a step.
-      n_steps: Steps accounted for: all that were planned, also if the run ended early.
-      accountant: `"pld"` or `"rdp"`.
-      adjacency: Which data sets the promise compares.
-      sampling: What it assumes of sampling.
-      not_covered: What it says nothing about.
-    """
-
-    epsilon: float
-    delta: float
-    noise_multiplier: float
-    max_grad_norm: float
-    sampling_rate: float
-    n_steps: int
-    accountant: Accountant
-    adjacency: str = ADJACENCY
-    sampling: str = SAMPLING
-    not_covered: tuple[str, ...] = NOT_COVERED
 
 
 class DpFitResult(NamedTuple):
@@ -242,10 +185,16 @@ def dp_fit(
     plan = plan_poisson(
         seed_of(sample_data), n_samples, size, check_count("n_epochs", n_epochs)
     )
-    guarantee = _guarantee(
-        noise, max_norm, size / n_samples, plan, check_delta(delta), accountant
+    guarantee = make_guarantee(
+        noise,
+        max_norm,
+        batch_size=size,
+        n_samples=n_samples,
+        n_steps=plan.n_epochs * plan.n_batches,
+        delta=check_delta(delta),
+        accountant=accountant,
     )
-    private = _private(
+    private = add_noise_before(
         optimizer,
         noise and noise * max_norm / size,  # of 0 times infinity: no noise
         str(jax.random.key_impl(key)),
@@ -333,102 +282,6 @@ def sampled_rows(
     blocks = [draw_samples(seed, plan, i) for i in range(-(-n_epochs // plan.block))]
     steps = np.concatenate(blocks)[:n_epochs].reshape(-1, plan.batch_size)
     return [rows[rows >= 0] for rows in steps]
-
-
-@dataclass(frozen=True)
-class ClippedMean:
-    """Sum of clipped gradients by the expected batch size, as a `GradientFn`.
-
-    Attributes:
-      max_norm: Norm to which each example's gradient is clipped.
-      expected_size: What the sum is divided by.
-    """
-
-    max_norm: float
-    expected_size: float
-
-    def __call__(
-        self, params: Params, X: jax.Array, y: jax.Array, weight: jax.Array | None
-    ) -> tuple[jax.Array, Params, jax.Array]:
-        """Takes features that end in ones, and weights 1 or, where there is no row, 0."""
-        losses, factors = loss_factors_augmented(params, X, y)
-        if weight is not None:
-            factors = factors._replace(scale=factors.scale * weight)
-        clipped = clipped_sum(factors, self.max_norm)
-        grads = jax.tree.map(lambda total: total / self.expected_size, clipped.sum)
-        shares = mean_weights(losses, weight, losses.dtype)
-        loss = jnp.sum(jnp.where(shares > 0, losses * shares, 0))
-        return loss, grads, clipped.norms
-
-
-class PrivateState(NamedTuple):
-    """State of a private optimiser.
-
-    Attributes:
-      key: Key of the noise of the steps to come.
-      inner: State of the optimiser that sees the noisy gradients.
-    """
-
-    key: jax.Array
-    inner: optax.OptState
-
-
-@functools.lru_cache(maxsize=32)
-def _private(
-    optimizer: optax.GradientTransformation, stddev: float, key_impl: str
-) -> optax.GradientTransformation:
-    """Adds noise before an optimiser; kept, because a new object is compiled anew."""
-
-    def init(params: Params) -> PrivateState:
-        return PrivateState(jax.random.key(0, impl=key_impl), optimizer.init(params))
-
-    # The other arguments that training passes, such as the loss, are not private.
-    def update(
-        grads: Params, state: PrivateState, params: Params, **_: Any
-    ) -> tuple[Params, PrivateState]:
-        leaves, structure = jax.tree.flatten(grads)
-        key, *keys = jax.random.split(state.key, 1 + len(leaves))
-        if stddev:
-            # One draw for each array: cut from one for all, it would be written and read
-            # once more, which takes twice as long in a large network.
-            leaves = [
-                leaf + stddev * jax.random.normal(k, leaf.shape, leaf.dtype)
-                for leaf, k in zip(leaves, keys, strict=True)
-            ]
-            grads = jax.tree.unflatten(structure, leaves)
-        updates, inner = optimizer.update(grads, state.inner, params)
-        return updates, PrivateState(key, inner)
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _guarantee(
-    noise_multiplier: float,
-    max_grad_norm: float,
-    sampling_rate: float,
-    plan: PoissonPlan,
-    delta: float,
-    accountant: Accountant,
-) -> Guarantee:
-    n_steps = plan.n_epochs * plan.n_batches
-    spent = epsilon(
-        sampling_rate=sampling_rate,
-        noise_multiplier=noise_multiplier,
-        n_steps=n_steps,
-        delta=delta,
-        accountant=accountant,
-    )
-    is_weak = delta * plan.n_samples >= 1
-    return Guarantee(
-        epsilon=spent,
-        delta=delta,
-        noise_multiplier=noise_multiplier,
-        max_grad_norm=max_grad_norm,
-        sampling_rate=sampling_rate,
-        n_steps=n_steps,
-        accountant=accountant,
-        not_covered=((WEAK_DELTA,) if is_weak else ()) + NOT_COVERED,
-    )
 
 
 def _checked(key: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ import pytest
 from jaxmlp import fit
 from jaxmlp.gradients import loss_factors, materialize
 from jaxmlp.privacy import dp_fit, epsilon, sampled_rows
-from jaxmlp.privacy.dp_sgd import PrivateState, _private
+from jaxmlp.privacy.mechanism import PrivateState, add_noise_before
 from tests.helpers import DEPTHS, make_data, make_params, relative_error
 
 KEY = jax.random.key(11)
@@ -152,7 +152,7 @@ def test_no_key_is_used_twice():
 def test_the_key_of_the_samples_does_not_make_the_noise():
     moves = displacement(1, 40, noise=3.0, max_norm=0.01)
     zeros = jax.tree.map(jnp.zeros_like, make_params((20, 100, 1)))
-    noise_of = _private(UNIT, 1.0, "threefry2x32").update
+    noise_of = add_noise_before(UNIT, 1.0, "threefry2x32").update
 
     def correlation(key):
         noise, _ = noise_of(zeros, PrivateState(key, UNIT.init(zeros)), zeros)
