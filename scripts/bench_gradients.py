@@ -9,6 +9,8 @@ turn for several rounds, medians, compiling apart:
 - vmap(grad): the same loop with per-example gradients by `jax.vmap(jax.grad)`;
 - optax: the loop with `optax.contrib.differentially_private_aggregate`, noise included;
 - jax-privacy: the loop with its `clipped_grad`, if it is installed;
+- products, noise: what each step cannot do without: two bare matrix products; and, if it
+  is private, a normal number for every parameter;
 - fit, dp_fit: whole runs of the public functions, the latter with Poisson samples of s rows
   expected, clipping and noise;
 - Opacus, ordinary and ghost mode, with noise, and PyTorch's own plain step, if a second
@@ -38,6 +40,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from products import bare_products
 from worker import Worker
 
 from jaxmlp import bce_with_logits, fit, forward, init_params, loss_and_grads
@@ -163,6 +166,20 @@ def optax_step(aggregate):
     return step
 
 
+def noise_step(params):
+    """Normal numbers for every parameter, as a private step draws them."""
+    leaves, structure = jax.tree.flatten(params)
+
+    def step(_, key, X, y):
+        key, *keys = jax.random.split(key, 1 + len(leaves))
+        noise = [
+            jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)
+        ]
+        return jax.tree.unflatten(structure, noise), key
+
+    return step
+
+
 def measure(
     shape, n_rounds: int, opacus: Worker | None, folder: Path, *, quick: bool
 ) -> dict:
@@ -182,6 +199,8 @@ def measure(
     contestants: dict[str, Run] = {
         "plain": loop(sgd_step(lambda *a: loss_and_grads_augmented(*a)[1]), *ours),
         "clipped": loop(sgd_step(lambda *a: clipped(*a, None)[1]), *ours),
+        "products": bare_products(shape, many),
+        "noise": loop(noise_step(params), params, KEY, X, y, (p, q, 0), many),
         "loss_and_grads": once(loss_and_grads, params, X, y, size, many),
         "algebra": once(
             lambda *a: clipped_sum(loss_factors(*a), 1.0), params, X, y, size, many
@@ -224,6 +243,9 @@ def measure(
         "Opacus ghost / dp_fit": ("Opacus ghost", "dp_fit"),
         "Opacus ghost / clipped": ("Opacus ghost", "clipped"),
         "Opacus ordinary / dp_fit": ("Opacus ordinary", "dp_fit"),
+        "vmap(grad) / products": ("vmap(grad)", "products"),
+        "Opacus ghost / products": ("Opacus ghost", "products"),
+        "noise / fit": ("noise", "fit"),
     }
     return {
         "shape": shape,
