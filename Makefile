@@ -35,6 +35,8 @@ bench: .venv/dev
 	  $(if $(wildcard .venv-torch),--torch-python .venv-torch/bin/python)
 	$(BIN)/python scripts/bench_search.py
 	$(BIN)/python scripts/bench_cold.py
+	$(BIN)/python scripts/bench_gradients.py \
+	  $(if $(wildcard .venv-opacus),--opacus-python .venv-opacus/bin/python)
 
 ## docs: build the pages into docs/_build; a warning is an error
 docs: .venv/dev
