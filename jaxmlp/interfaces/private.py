@@ -1,12 +1,10 @@
 """One network trained on a table with differential privacy."""
 
 import math
-import secrets
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp.core import init_params
@@ -19,7 +17,7 @@ from jaxmlp.interfaces.recipe import (
     learning_rates_of,
     make_optimizer,
 )
-from jaxmlp.privacy import DpFitProgress, calibrate, dp_fit
+from jaxmlp.privacy import DpFitProgress, calibrate, dp_fit, secret_key
 from jaxmlp.privacy.guarantee import MEASURED, PREPROCESSING
 from jaxmlp.training import (
     Configuration,
@@ -62,11 +60,6 @@ def train_privately(
             "the sampling rate would be above 1"
         )
     n_steps = recipe.n_epochs * math.ceil(len(train) / batch_size)
-    # Whoever knows the key of samples and noise can undo them: it is drawn anew for each
-    # run, from the system's randomness, and kept nowhere. The seed rules all else.
-    fit_key = jax.random.wrap_key_data(
-        jnp.asarray(np.frombuffer(secrets.token_bytes(8), np.uint32)), impl="threefry2x32"
-    )
     (hidden_sizes,), (learning_rate,) = recipe.hidden_sizes, learning_rates_of(recipe)
     X = data.X.astype(np.float64) if recipe.dtype == "float64" else data.X
     sizes = (X.shape[1], *hidden_sizes, 1)
@@ -81,7 +74,7 @@ def train_privately(
         raise DataError(f"--dp-epsilon: {error}") from error
     try:
         result = dp_fit(
-            fit_key,
+            secret_key(),  # kept nowhere; the seed rules all else
             init_params(key, sizes, method=recipe.init, dtype=X.dtype),
             X[train],
             data.y[train],

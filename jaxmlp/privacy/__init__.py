@@ -6,6 +6,7 @@ from jaxmlp.privacy.dp_sgd import (
     DpFitResult,
     dp_fit,
     sampled_rows,
+    secret_key,
 )
 from jaxmlp.privacy.guarantee import Guarantee
 from jaxmlp.privacy.ledger import calibrate, epsilon
@@ -20,4 +21,5 @@ __all__ = [
     "epsilon",
     "epsilon_lower_bound",
     "sampled_rows",
+    "secret_key",
 ]

@@ -1,6 +1,7 @@
 """DP-SGD: training by private steps on Poisson samples, and what it guarantees."""
 
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -106,9 +107,8 @@ def dp_fit(
 
     Args:
       key: JAX random key of samples and noise: secret, and another one for each run.
-        Whoever can guess it, such as `jax.random.key(0)`, can take the noise off again;
-        `jax.random.key(secrets.randbits(63))` where JAX has 64 bits switched on, or
-        `jax.random.wrap_key_data` of random bytes, is hard to guess.
+        `secret_key()`. Whoever can guess it, such as `jax.random.key(0)`, can take the
+        noise off again.
       params: Starting parameters, drawn without a look at the rows; not changed.
       X: Training features, `(n, p)`, finite.
       y: Labels in {0, 1}, `(n,)`.
@@ -146,15 +146,14 @@ def dp_fit(
     Example:
       >>> import jax, jax.numpy as jnp, optax
       >>> from jaxmlp import init_params
-      >>> from jaxmlp.privacy import calibrate, dp_fit
+      >>> from jaxmlp.privacy import calibrate, dp_fit, secret_key
       >>> X = jnp.linspace(-1, 1, 1000)[:, None]
       >>> y = (X[:, 0] > 0).astype(int)
       >>> noise = calibrate(3.0, 1e-5, sampling_rate=0.1, n_steps=100)
-      >>> init_key, key = jax.random.split(jax.random.key(0))
+      >>> params = init_params(jax.random.key(0), (1, 8, 1))
       >>> result = dp_fit(
-      ...     key, init_params(init_key, (1, 8, 1)), X, y, optimizer=optax.sgd(0.5),
-      ...     n_epochs=10, batch_size=100, noise_multiplier=noise, max_grad_norm=1.0,
-      ...     delta=1e-5,
+      ...     secret_key(), params, X, y, optimizer=optax.sgd(0.5), n_epochs=10,
+      ...     batch_size=100, noise_multiplier=noise, max_grad_norm=1.0, delta=1e-5,
       ... )
       >>> print(f"{result.guarantee.epsilon:.2f}")
       3.00
@@ -251,6 +250,15 @@ def _private_result(result: FitResult, guarantee: Guarantee) -> DpFitResult:
         best_epoch=result.best_epoch,
         guarantee=guarantee,
     )
+
+
+def secret_key() -> jax.Array:
+    """Draws a JAX random key for `dp_fit` from the system's source of secrets.
+
+    Another one at each call: keep it where nobody reads it, or nowhere.
+    """
+    words = np.frombuffer(secrets.token_bytes(8), np.uint32)
+    return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
 
 
 def sampled_rows(

@@ -10,7 +10,7 @@ import pytest
 
 from jaxmlp import fit
 from jaxmlp.gradients import loss_factors, materialize
-from jaxmlp.privacy import dp_fit, epsilon, sampled_rows
+from jaxmlp.privacy import dp_fit, epsilon, sampled_rows, secret_key
 from jaxmlp.privacy.mechanism import PrivateState, add_noise_before
 from tests.helpers import DEPTHS, make_data, make_params, relative_error
 
@@ -176,6 +176,12 @@ def test_progress_is_a_result_without_the_key():
     assert jax.tree.structure(seen[-1].opt_state) == jax.tree.structure(SGD.init(params))
     assert seen[-1].guarantee == result.guarantee
     assert relative_error(seen[-1].params, result.params) == 0
+
+
+def test_secret_keys_differ():
+    keys = [jax.random.key_data(secret_key()).tolist() for _ in range(20)]
+    assert len({tuple(key) for key in keys}) == 20
+    assert len(sampled_rows(secret_key(), 20, 5, 1)) == 4
 
 
 def test_keys_of_the_older_kind_are_taken():
