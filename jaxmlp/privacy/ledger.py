@@ -133,6 +133,10 @@ def _calibrate(
     while reaches and high > 1.01 * low:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if rough(middle) > target_epsilon else (low, middle)
+    while of(high) > target_epsilon and high < _MOST_NOISE:
+        high *= (
+            2  # rounding up makes the other accountant's bound of tiny ε the greater one
+        )
     if of(high) > target_epsilon:
         raise ValueError(
             f"target_epsilon of {target_epsilon} cannot be reached with delta {delta}: "
