@@ -24,6 +24,8 @@ def read_bounds(path: str | Path) -> Preprocessor:
       DataError: The file cannot be read, or does not hold bounds; names the column.
     """
     path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
     try:
         bounds = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_twins)
     except (OSError, ValueError, RecursionError) as error:

@@ -102,14 +102,15 @@ def _is_float(text: str) -> bool:
 def _kind(kind: pa.DataType) -> Kind | None:
     if pa.types.is_dictionary(kind):
         return _kind(kind.value_type)
-    if _is_number(kind):
+    if is_number(kind):
         return "numeric"
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return "categorical"
     return "categorical" if pa.types.is_string_view(kind) else None
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers, True and False among them."""
     return (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -142,7 +143,7 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
         column = column.cast(pa.int8())
     values = (
         np.array(column.cast(pa.float64(), safe=False), np.float64)
-        if _is_number(column.type)
+        if is_number(column.type)
         else _parse_numbers(column, name)
     )
     is_infinite = np.isinf(values)

@@ -79,12 +79,18 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def check_writable_name(path: str | Path) -> None:
-    """Raises DataError unless the name ends in .csv or .parquet, in an existing folder."""
-    path = Path(path)
-    if path.suffix.lower() not in (".csv", ".parquet"):
+    """Raises DataError unless a file of this name can be written, CSV or Parquet."""
+    if Path(path).suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"{path}: the name must end in .csv or .parquet")
+    check_place(Path(path))
+
+
+def check_place(path: Path) -> None:
+    """Raises DataError unless a file of this name can stand there."""
     if not path.absolute().parent.is_dir():
         raise DataError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; give the name of a file")
 
 
 def one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 from jaxmlp.core.factors import Factors, squared_norms_per_scale, weighted_sum
 from jaxmlp.core.validate import check_count
 from jaxmlp.gradients.moments import squared_norm
+from jaxmlp.gradients.validate import check_labels
 
 _MEMORY_LIMIT = 2**28
 
@@ -137,7 +138,7 @@ def class_similarity(factors: Factors, y: ArrayLike) -> jax.Array:
       Symmetric, `(2, 2)`; NaN for classes with too few examples to make a pair.
 
     Raises:
-      ValueError: y is not `(n,)`.
+      ValueError: y is not `(n,)`, or holds other labels than 0 and 1.
 
     Source:
       Fort, Nowak, Jastrzębski and Narayanan (2019), arXiv 1901.09491, "class stiffness".
@@ -147,6 +148,7 @@ def class_similarity(factors: Factors, y: ArrayLike) -> jax.Array:
         raise ValueError(
             f"y must have shape {factors.scale.shape}, one label an example, not {y.shape}"
         )
+    check_labels(y)
     members = jnp.stack([y == 0, y == 1]).astype(factors.scale.dtype)
     units = unit(factors)
     sums = [weighted_sum(units, member) for member in members]

@@ -24,8 +24,13 @@ def check_examples(X: ArrayLike, y: ArrayLike | None = None, *, first_row: int =
     check_shapes(X, y)
     check_values("X", X, jnp.isfinite, "must be finite", first_row)
     if y is not None:
-        is_label = lambda y: (y == 0) | (y == 1)
-        check_values("y", y, is_label, "must hold labels 0 and 1", first_row)
+        check_labels(y, first_row)
+
+
+def check_labels(y: ArrayLike, first_row: int = 0) -> None:
+    """Raises ValueError naming the first row that is neither 0 nor 1, unless traced."""
+    is_label = lambda y: (y == 0) | (y == 1)
+    check_values("y", y, is_label, "must hold labels 0 and 1", first_row)
 
 
 def check_shapes(X: ArrayLike, y: ArrayLike | None = None) -> None:
@@ -63,7 +68,7 @@ def check_positive(name: str, value: Any) -> None:
     if isinstance(value, jax.core.Tracer):
         return
     try:
-        is_right = bool(np.all(np.asarray(value, float) > 0))
+        is_right = not isinstance(value, str) and bool(np.all(np.asarray(value, float) > 0))
     except (TypeError, ValueError):
         is_right = False
     if not is_right:

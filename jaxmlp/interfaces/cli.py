@@ -20,7 +20,7 @@ from jaxmlp.core.params import InitMethod
 from jaxmlp.data.bounds import read_bounds
 from jaxmlp.data.builtin import breast_cancer_table
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.labels import as_text, encode_labels, find_column
+from jaxmlp.data.labels import as_text
 from jaxmlp.data.tables import check_writable_name, read_table, write_table
 from jaxmlp.interfaces.cache import keep_compiled_programs
 from jaxmlp.interfaces.console import (
@@ -374,8 +374,7 @@ def evaluate(
     loaded = load_model(model)
     table = _read_for(loaded, data)
     with _about(data):
-        column = find_column(table, loaded.target, "target")
-        y = encode_labels(column, loaded.target, loaded.classes)
+        y = loaded.labels(table)
         metrics = evaluate_logits(loaded.logits(table), y)
     if as_json:
         positive = loaded.classes.positive
@@ -404,11 +403,11 @@ def gradients(
     """Look at the gradient of the loss on every row of a table with the target.
 
     Writes for each row, in the table's order: norm, the length of the gradient of the
-    model's loss; loss; el2n, |probability - label|, and grand, the gradient's norm, both as
-    means over the members of an ensemble; and the norm of each layer's part. Prints
-    quantiles of the norms and the gradient noise scale, in rows: mini-batches far smaller
-    are mostly noise. Take the scores of a trained model: at initialisation they do not
-    rank rows reliably.
+    row's log loss, without class weights and penalty; loss; el2n, |probability - label|,
+    and grand, the gradient's norm, both as means over the members of an ensemble; and the
+    norm of each layer's part. Prints quantiles of the norms and the gradient noise scale,
+    in rows: mini-batches far smaller are mostly noise. Take the scores of a trained model:
+    at initialisation they do not rank rows reliably.
 
     Example: jaxmlp gradients churn-model churn.csv --out gradients.csv --plot norms.svg
     """

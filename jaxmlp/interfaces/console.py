@@ -129,7 +129,10 @@ def print_gradients(summary: dict[str, Any]) -> None:
         console.print("gradient noise scale: needs at least 2 rows")
         return
     if scale is None:
-        console.print("gradient noise scale: the mean gradient is hidden in the noise")
+        console.print(
+            "gradient noise scale: the mean gradient is hidden in the noise, as often near "
+            "a minimum; more rows would show it"
+        )
         return
     console.print(
         f"gradient noise scale: [bold]{scale:.4g}[/bold] rows (variance of one row's "

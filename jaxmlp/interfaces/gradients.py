@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from jaxmlp.core import Params, bce_with_logits, ensemble_logits
 from jaxmlp.core.factors import augment_features, logit_factors_augmented
-from jaxmlp.data.columns import decode
-from jaxmlp.data.labels import as_text, encode_labels, find_column
+from jaxmlp.data.labels import as_text
 from jaxmlp.gradients import map_blocks, noise_scale_of, norms, weighted_sum
 from jaxmlp.interfaces.model import Model
 
@@ -43,9 +42,7 @@ def row_gradients(model: Model, table: pa.Table) -> RowGradients:
     Raises:
       DataError: A needed column is missing or holds what cannot be used.
     """
-    column = find_column(table, model.target, "target")
-    y = encode_labels(column, model.target, model.classes)
-    X = model.preprocessor.encode(decode(table, model.preprocessor.kinds))
+    X, y = model.features(table), model.labels(table)
     found = map_blocks(_of_block, model.networks, X, y, block_size=4096)
     n = len(y)
     lengths = np.asarray(found["norm"], float)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from jaxmlp.core import Layer, Params, ensemble_logits
 from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.labels import Classes, Label
+from jaxmlp.data.labels import Classes, Label, encode_labels, find_column
 from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.tables import one_line
 
@@ -52,14 +52,30 @@ class Model:
     target: str
     classes: Classes
 
+    def features(self, table: pa.Table) -> NDArray[np.float32]:
+        """Computes the networks' input X, `(n, p)`, such as `jaxmlp.gradients` takes.
+
+        Raises:
+          DataError: A needed column is missing or holds what cannot be used.
+        """
+        return self.preprocessor.encode(decode(table, self.preprocessor.kinds))
+
+    def labels(self, table: pa.Table) -> NDArray[np.int32]:
+        """Codes the target: 1 for the positive class, else 0; `(n,)`.
+
+        Raises:
+          DataError: The target is missing or holds another value than the two classes.
+        """
+        column = find_column(table, self.target, "target")
+        return encode_labels(column, self.target, self.classes)
+
     def logits(self, table: pa.Table) -> NDArray[np.float32]:
         """Computes the score of each row, `(n,)`, natural-log odds of the positive class.
 
         Raises:
           DataError: A needed column is missing or holds what cannot be used.
         """
-        columns = decode(table, self.preprocessor.kinds)
-        return predict_logits(self.networks, self.preprocessor.encode(columns))
+        return predict_logits(self.networks, self.features(table))
 
     def predict(self, table: pa.Table) -> tuple[NDArray[np.float32], list[Label]]:
         """Predicts each row.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.tables import whole_file
+from jaxmlp.data.tables import check_place, whole_file
 
 _KINDS = (".svg", ".png", ".pdf")
 _COLOURS = ("#3b6ea5", "#d1662f")
@@ -18,8 +18,7 @@ def check_picture_name(path: Path) -> None:
     """Raises DataError unless a picture can be made and written there."""
     if path.suffix.lower() not in _KINDS:
         raise DataError(f"{path}: the name must end in .svg, .png or .pdf")
-    if not path.absolute().parent.is_dir():
-        raise DataError(f"{path}: the folder {path.parent} does not exist")
+    check_place(path)
     if importlib.util.find_spec("matplotlib") is None:
         raise DataError("pictures need matplotlib: install jaxmlp[plots]")
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jaxmlp.data.bounds import read_bounds
-from jaxmlp.data.columns import decode, explain_texts, infer_kinds
+from jaxmlp.data.columns import decode, explain_texts, infer_kinds, is_number
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
 from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
@@ -69,12 +69,16 @@ def _from_bounds(table: pa.Table, target: str, path: str) -> tuple[Preprocessor,
     preprocessor = read_bounds(path)
     if target in preprocessor.kinds:
         raise DataError(f"{path}: {target!r} is the target, not a feature; leave it out")
-    for name in preprocessor.kinds:
-        find_column(table, name, f"feature (of {path})")
+    notes = []
+    for name, kind in preprocessor.kinds.items():
+        column = find_column(table, name, f"feature (of {path})")
+        if kind == "categorical" and is_number(column.type):
+            notes.append(f"column {name!r} holds numbers; {path} makes categories of them")
     others = [n for n in table.column_names if n not in (target, *preprocessor.kinds)]
-    return preprocessor, [
+    notes += [
         f"column {name!r} is not used: {path} has no bounds for it" for name in others
     ]
+    return preprocessor, notes
 
 
 def _split(

@@ -18,7 +18,7 @@ from jaxmlp.interfaces.recipe import (
     make_optimizer,
 )
 from jaxmlp.privacy import DpFitProgress, calibrate, dp_fit, secret_key
-from jaxmlp.privacy.guarantee import MEASURED, PREPROCESSING
+from jaxmlp.privacy.guarantee import MEASURED, PREPROCESSING, WEAK_DELTA
 from jaxmlp.training import (
     Configuration,
     Network,
@@ -94,6 +94,8 @@ def train_privately(
         )
     except ValueError as error:
         raise DataError(f"private training: {error}") from error
+    if WEAK_DELTA in result.guarantee.not_covered:
+        data.notes.append(f"--dp-delta {privacy.delta:g} does not cover {WEAK_DELTA}")
     if result.best_epoch is None:
         raise DataError("private training diverged; give a smaller --learning-rate")
     val_losses = result.history["val_loss"]

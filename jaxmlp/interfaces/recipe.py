@@ -125,8 +125,9 @@ def check_recipe(recipe: Recipe) -> None:
     Raises:
       DataError: Names the flag and says what to do.
     """
-    n_rates = len(learning_rates_of(recipe))
-    n_networks = n_rates * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds
+    n_networks = _count_networks(recipe)
+    if recipe.privacy is not None:
+        _check_private(recipe, recipe.privacy, n_networks)
     if recipe.ensemble > n_networks:
         raise DataError(
             f"--ensemble {recipe.ensemble}: the search has {n_networks} networks; give "
@@ -136,8 +137,11 @@ def check_recipe(recipe: Recipe) -> None:
         raise DataError(
             "--batch-size: L-BFGS takes the whole training part at each step; leave it out"
         )
-    if recipe.privacy is not None:
-        _check_private(recipe, recipe.privacy, n_networks)
+
+
+def _count_networks(recipe: Recipe) -> int:
+    n_rates = len(learning_rates_of(recipe))
+    return n_rates * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds
 
 
 def _check_private(recipe: Recipe, privacy: Privacy, n_networks: int) -> None:
@@ -149,6 +153,7 @@ def _check_private(recipe: Recipe, privacy: Privacy, n_networks: int) -> None:
             f"{n_networks}: give one --learning-rate, --hidden and --l2, and no --seeds"
         )
     refused = {
+        "--ensemble": recipe.ensemble > 1,
         "--class-weight balanced": recipe.class_weight is not None,
         "--clip-norm (--dp-clip clips each row)": recipe.clip_norm is not None,
         "--optimizer lbfgs": recipe.optimizer == "lbfgs",

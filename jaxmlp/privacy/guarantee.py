@@ -17,8 +17,8 @@ MEASURED = (
     "without noise; do not publish them"
 )
 WEAK_DELTA = (
-    "the publishing of a whole row, drawn at random: delta is not below one by the number "
-    "of training rows, so it allows that; choose one far below"
+    "the publishing of a row, drawn at random and whole: delta is not below one by the "
+    "number of training rows, so it allows that; choose one far below"
 )
 NOT_COVERED = (
     "choices made by looking at other runs on the same rows (hyper-parameter search): "

@@ -7,6 +7,7 @@ import pytest
 
 from jaxmlp import Layer, forward
 from jaxmlp.gradients import (
+    class_similarity,
     clipped_sum,
     directional,
     inner_products,
@@ -61,6 +62,11 @@ def test_bad_features_of_logits():
         logit_factors(PARAMS, with_entry(X, (0, 0), np.nan))
 
 
+def test_bad_labels_of_classes():
+    with pytest.raises(ValueError, match="y must hold labels 0 and 1; row 0 is 2"):
+        class_similarity(loss_factors(PARAMS, X, Y), np.full(20, 2))
+
+
 def test_bad_params():
     two_logits = (Layer(jnp.ones((5, 2)), jnp.zeros(2)),)
     for params in (None, (), [*PARAMS], two_logits, PARAMS[:1]):
@@ -74,7 +80,7 @@ def test_bad_params():
         directional(loss_factors(PARAMS, X, Y), make_params((5, 3, 1)))
 
 
-@pytest.mark.parametrize("max_norm", [0, -1.0, np.nan, [1.0, 0.0], "a", None])
+@pytest.mark.parametrize("max_norm", [0, -1.0, np.nan, [1.0, 0.0], "a", "1", None])
 def test_bad_clip_norm(max_norm):
     with pytest.raises(ValueError, match=r"max_norm must be above 0"):
         clipped_sum(loss_factors(PARAMS, X, Y), max_norm)

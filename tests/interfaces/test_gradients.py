@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -99,12 +100,15 @@ def test_screen_picture_and_parquet(cli, model, data, tmp_path):
     assert read_table(tmp_path / "g.parquet").num_rows == 120
 
 
-def test_a_picture_that_cannot_be_written(cli, model, data, tmp_path):
-    (tmp_path / "d.svg").mkdir()
+def test_a_picture_that_cannot_be_written(cli, model, data, tmp_path, monkeypatch):
+    def replace(self, target):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "replace", replace)
     finished = cli("gradients", model, data, "--plot", tmp_path / "d.svg")
     assert finished.code == 2
-    assert "d.svg: cannot be written" in finished.err
-    assert not list(tmp_path.glob(".d.svg*"))
+    assert "d.svg: cannot be written: no space left" in finished.err
+    assert not list(tmp_path.glob("*d.svg*"))
 
 
 def test_confident_rows_keep_their_digits():
@@ -132,10 +136,15 @@ def test_a_single_row_and_a_single_class(cli, model, data, tmp_path):
         (("--out", "g.txt"), "the name must end in .csv or .parquet"),
         (("--plot", "g.txt"), "the name must end in .svg, .png or .pdf"),
         (("--plot", "nowhere/g.svg"), "the folder nowhere does not exist"),
+        (("--plot", "folder.svg"), "folder.svg: is a folder; give the name of a file"),
+        (("--out", "folder.csv"), "folder.csv: is a folder; give the name of a file"),
         (("--out", "DATA"), "value for --out: it is DATA itself"),
     ],
 )
-def test_places_that_cannot_be(cli, model, data, flags, message):
+def test_places_that_cannot_be(cli, model, data, flags, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder.svg", "folder.csv"):
+        (tmp_path / name).mkdir()
     before = data.read_bytes()
     flags = [data if flag == "DATA" else flag for flag in flags]
     finished = cli("gradients", model, data, *flags)

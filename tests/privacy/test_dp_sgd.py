@@ -251,7 +251,7 @@ def test_the_guarantee_counts_what_was_planned():
 def test_a_delta_that_allows_a_row_to_be_published_is_named():
     params, (X, y, _) = make_params((5, 4, 1)), make_data(50)
     found = train(params, X, y, delta=0.02, n_epochs=1).guarantee
-    assert "publishing of a whole row" in found.not_covered[0]
+    assert "publishing of a row" in found.not_covered[0]
     right = train(params, X, y, delta=0.019, n_epochs=1).guarantee
     assert found.not_covered[1:] == right.not_covered
 
