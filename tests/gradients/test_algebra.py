@@ -164,7 +164,7 @@ def make_case(depth, n, dtype):
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("n", [1, 5, 40_000])
+@pytest.mark.parametrize("n", [1, 40_000])  # 5 below, where nothing is compiled whole
 def test_equal_to_the_materialized(depth, n, dtype):
     case = make_case(depth, n, dtype)
     wanted = jax.jit(expected)(*case)

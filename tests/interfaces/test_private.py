@@ -117,8 +117,8 @@ def test_types_that_bounds_turn_and_a_weak_delta_are_noted(cli, many, tmp_path):
     )
     assert "does not cover" not in finished.err
     finished = cli(
-        "train", many, "--target", "bought", "--out", tmp_path / "n", "--dp-epsilon", "4",
-        "--dp-delta", "0.002", "--epochs", "1", "--optimizer", "sgd",
+        "train", many, "--target", "bought", "--out", tmp_path / "n", "--dp-epsilon", "0.5",
+        "--dp-delta", "0.002", "--optimizer", "sgd",
     )  # fmt: skip
     assert "note: --dp-delta 0.002 does not cover the publishing of a row" in finished.err
 
