@@ -145,8 +145,10 @@ def test_no_key_is_used_twice():
     assert abs(np.corrcoef(a, other)[0, 1]) < 5 / math.sqrt(len(a))
     two = displacement(2, 40, noise=3.0, max_norm=0.01) - a  # the second step's noise
     assert abs(np.corrcoef(a, two)[0, 1]) < 5 / math.sqrt(len(a))
-    # Noise of neighbouring parameters, across the arrays too, is independent.
+    # Noise of neighbouring parameters is independent, and that of different arrays.
     assert abs(np.corrcoef(a[1:], a[:-1])[0, 1]) < 5 / math.sqrt(len(a))
+    starts = [a[:100], a[2000:2100], a[2100:2200]]  # (20, 100), (100,), (100, 1)
+    assert abs(np.corrcoef(starts)[np.triu_indices(3, 1)]).max() < 0.5
 
 
 def test_the_key_of_the_samples_does_not_make_the_noise():
