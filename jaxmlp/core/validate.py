@@ -56,7 +56,7 @@ def check_number(
     """
     try:
         number = float("nan" if isinstance(value, str | bool) else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not is_right(number):
         raise ValueError(f"{name} must be {wanted}, not {value!r}")

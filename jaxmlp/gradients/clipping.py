@@ -50,7 +50,7 @@ def clipped_sum(factors: Factors, max_norm: ArrayLike | Sequence[float]) -> Clip
     Guarantees:
       Adding or removing one example changes the sum by at most C (per layer: by the root
       of the sum of their squares), up to rounding. A zero gradient stays zero. An example
-      whose gradient overflows is left out.
+      whose squared norm overflows is left out.
 
     Example:
       >>> import jax, jax.numpy as jnp

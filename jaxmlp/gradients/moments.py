@@ -153,7 +153,7 @@ def noise_scale_of(
     mean_squared_norm: jax.Array, squared_norm_of_mean: jax.Array, n: int | jax.Array
 ) -> NoiseScale:
     """`noise_scale` from its inputs, such as sums over blocks of rows; `()` each."""
-    if isinstance(n, int) and n < 2:
+    if not isinstance(n, jax.Array) and n < 2:
         raise ValueError("the noise scale needs at least 2 examples")
     trace = n / (n - 1) * (mean_squared_norm - squared_norm_of_mean)
     squared = (n * squared_norm_of_mean - mean_squared_norm) / (n - 1)

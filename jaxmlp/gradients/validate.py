@@ -65,7 +65,7 @@ def check_values(
 
 def check_positive(name: str, value: Any) -> None:
     """Raises ValueError unless all of it is above 0, or traced; infinity is allowed."""
-    if isinstance(value, jax.core.Tracer):
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         return
     try:
         is_right = not isinstance(value, str) and bool(np.all(np.asarray(value, float) > 0))

@@ -18,7 +18,7 @@ from jaxmlp.interfaces.recipe import (
     make_optimizer,
 )
 from jaxmlp.privacy import DpFitProgress, calibrate, dp_fit, secret_key
-from jaxmlp.privacy.guarantee import MEASURED, PREPROCESSING, WEAK_DELTA
+from jaxmlp.privacy.guarantee import MEASURED, PREPROCESSING, SPLIT, WEAK_DELTA
 from jaxmlp.training import (
     Configuration,
     Network,
@@ -114,9 +114,8 @@ def train_privately(
     guarantee["bounds"] = privacy.bounds
     # The report has no such history, and bounds were not learned from the rows.
     covered = {MEASURED, PREPROCESSING} if privacy.bounds else {MEASURED}
-    guarantee["not_covered"] = [
-        what for what in result.guarantee.not_covered if what not in covered
-    ]
+    not_covered = [what for what in result.guarantee.not_covered if what not in covered]
+    guarantee["not_covered"] = [*not_covered, SPLIT]
     return SearchResult([row], [network]), guarantee
 
 

@@ -3,7 +3,7 @@
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -141,7 +141,7 @@ def dp_fit(
     Guarantees:
       Without noise and clipping, equals `fit` on the same batches, but for the division
       by the expected size. The same key, data and machine give the same bits. A row whose
-      gradient overflows is left out, and moves no other.
+      squared gradient norm overflows is left out, and moves no other.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -180,6 +180,8 @@ def dp_fit(
     n_samples = data.X.shape[0]
     size = _check_size(batch_size, n_samples)
     noise, max_norm = _check_noise(noise_multiplier, max_grad_norm)
+    stddev = noise and noise * max_norm / size  # of 0 times infinity: no noise
+    _check_fits(stddev, max_norm, dtype)
     sample_data = jax.random.key_data(sample_key)
     plan = plan_poisson(
         seed_of(sample_data), n_samples, size, check_count("n_epochs", n_epochs)
@@ -195,7 +197,7 @@ def dp_fit(
     )
     private = add_noise_before(
         optimizer,
-        noise and noise * max_norm / size,  # of 0 times infinity: no noise
+        stddev,
         str(jax.random.key_impl(key)),
     )
     _check_needs_gradient_only(optimizer, params)
@@ -319,6 +321,18 @@ def _check_noise(noise_multiplier: float, max_grad_norm: float) -> tuple[float, 
             "noise_multiplier=0"
         )
     return noise, max_norm
+
+
+def _check_fits(stddev: float, max_norm: float, dtype: np.dtype[Any]) -> None:
+    """Refuses noise that rounds to 0 or infinity, and would not be what is claimed."""
+    limits = np.finfo(dtype)
+    # With all digits of the normal number that it multiplies.
+    least, most = float(limits.tiny / limits.eps), float(limits.max * limits.eps)
+    if stddev and not (least <= stddev <= most and least <= max_norm <= most):
+        raise ValueError(
+            f"max_grad_norm of {max_norm:g} makes noise of {stddev:g}, which {dtype} "
+            "cannot hold with all its digits: choose one nearer 1"
+        )
 
 
 def _check_needs_gradient_only(

@@ -16,6 +16,10 @@ MEASURED = (
     "the training loss, norms and clipped fraction in the history: measured on the rows, "
     "without noise; do not publish them"
 )
+SPLIT = (
+    "the drawing of the parts from the labels of all rows: one row more or less in the "
+    "table draws other parts; the guarantee is for the training part as it was drawn"
+)
 WEAK_DELTA = (
     "the publishing of a row, drawn at random and whole: delta is not below one by the "
     "number of training rows, so it allows that; choose one far below"

@@ -67,8 +67,15 @@ def _epsilon(
     accountant: Accountant,
 ) -> float:
     ledger = _make_accountant(accountant)
-    ledger.compose(_event(sampling_rate, noise_multiplier, n_steps))
-    return max(0.0, float(ledger.get_epsilon(delta)))
+    try:
+        ledger.compose(_event(sampling_rate, noise_multiplier, n_steps))
+        return max(0.0, float(ledger.get_epsilon(delta)))
+    except MemoryError as error:
+        raise ValueError(
+            f"noise_multiplier of {noise_multiplier} is too small for the accountant "
+            f"{accountant!r}, whose tables do not fit into memory: give more noise, or "
+            "accountant='rdp'"
+        ) from error
 
 
 def calibrate(

@@ -16,6 +16,7 @@ from jaxmlp.gradients import (
     loss_factors,
     map_blocks,
     noise_scale,
+    noise_scale_of,
     norms,
     variance,
     weighted_sum,
@@ -86,6 +87,12 @@ def test_bad_clip_norm(max_norm):
         clipped_sum(loss_factors(PARAMS, X, Y), max_norm)
 
 
+def test_traced_clip_norms():
+    f = loss_factors(PARAMS, X, Y)
+    found = jax.jit(lambda f, c: clipped_sum(f, [c, 2 * c]).norms)(f, 0.1)
+    np.testing.assert_allclose(found, norms(f, per_layer=True), rtol=1e-6)
+
+
 def test_bad_shapes():
     f = loss_factors(PARAMS, X, Y)
     with pytest.raises(ValueError, match="one for each of 2 layers"):
@@ -97,6 +104,8 @@ def test_bad_shapes():
     one = loss_factors(PARAMS, X[:1], Y[:1])
     with pytest.raises(ValueError, match="at least 2 examples"):
         noise_scale(one)
+    with pytest.raises(ValueError, match="at least 2 examples"):
+        noise_scale_of(1.0, 1.0, np.int64(1))
     with pytest.raises(ValueError, match="more than 1 examples"):
         variance(one, ddof=1)
     with pytest.raises(ValueError, match="ddof must be a whole number from 0"):

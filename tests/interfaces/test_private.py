@@ -43,6 +43,7 @@ def test_the_report_states_the_guarantee(cli, many, tmp_path):
     text = " ".join(privacy["not_covered"])
     assert "hyper-parameter search" in text
     assert "statistics of the rows" in text
+    assert "the drawing of the parts" in text
     # Nothing that was measured on the training rows without noise is written.
     assert report["history"].keys() == {"val_loss"}
     assert report["best"]["train_loss"] is None
@@ -150,6 +151,7 @@ def test_no_value_of_a_row_is_written(cli, tmp_path):
         ('{"x": [2, 2]}', "column 'x': [2, 2] is neither a least and a greater number"),
         ('{"x": [0, NaN]}', "column 'x': [0, NaN] is neither"),
         ('{"x": []}', "column 'x': [] is neither"),
+        ('{"x": [0, 1' + 400 * "0" + "]}", "is neither a least and a greater number"),
         ('{"x": 3}', "column 'x': 3 is neither"),
         ('{"xx": [0, 1]}', "no feature (of bounds.json) column 'xx'"),
         ('{"x": [0, 1], "bought": ["no"]}', "'bought' is the target, not a feature"),

@@ -318,6 +318,12 @@ def test_sampled_rows_have_the_expected_size():
         ({"norm_quantiles": (2.0,)}, "norm_quantiles must be from 0 to 1, not 2.0"),
         ({"patience": 2}, "patience needs a validation part"),
         ({"norm_quantiles": 0.5}, "norm_quantiles must be a sequence of numbers"),
+        (
+            {"noise_multiplier": 1.0, "max_grad_norm": 1e-36},
+            "max_grad_norm of 1e-36 makes noise of 1e-37, which float32 cannot hold",
+        ),
+        ({"noise_multiplier": 1.0, "max_grad_norm": 1e39}, "which float32 cannot hold"),
+        ({"max_grad_norm": 10**400}, "max_grad_norm must be above 0"),
         ({"batch_size": None}, "batch_size must be from 1, not None"),
         ({"noise_multiplier": "1"}, "noise_multiplier must be a finite number from 0"),
         ({"max_grad_norm": []}, r"max_grad_norm must be above 0, not \[\]"),

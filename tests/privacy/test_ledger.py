@@ -110,6 +110,11 @@ def test_targets_that_no_noise_meets():
         calibrate(1e6, 1e-5, sampling_rate=0.01, n_steps=1, accountant="rdp")
 
 
+def test_noise_too_small_for_the_tables():
+    with pytest.raises(ValueError, match="too small for the accountant 'pld'"):
+        epsilon(sampling_rate=0.1, noise_multiplier=1e-5, n_steps=10, delta=1e-5)
+
+
 def test_without_dp_accounting_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     with pytest.raises(ImportError, match=r"install jaxmlp\[privacy\]"):
