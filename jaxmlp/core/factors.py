@@ -79,9 +79,9 @@ def augment(X: jax.Array) -> jax.Array:
     return jnp.concatenate([X, jnp.ones((X.shape[0], 1), X.dtype)], axis=1)
 
 
-def augment_features(params: Params, X: ArrayLike) -> jax.Array:
+def augment_features(params: Params, X: ArrayLike, name: str = "X") -> jax.Array:
     """Casts X to the parameters' type and appends the column of ones; as `as_features`."""
-    return augment(as_features(params, X))
+    return augment(as_features(params, X, name))
 
 
 def loss_factors_augmented(

@@ -28,7 +28,7 @@ def check_layers(params: Params, name: str = "params") -> list[int]:
     return sizes
 
 
-def as_features(params: Params, X: ArrayLike) -> jax.Array:
+def as_features(params: Params, X: ArrayLike, name: str = "X") -> jax.Array:
     """Casts X to the parameters' type.
 
     Raises:
@@ -38,7 +38,7 @@ def as_features(params: Params, X: ArrayLike) -> jax.Array:
     X = jnp.asarray(X, params[0].w.dtype)
     if X.ndim != 2 or X.shape[1] != width:
         raise ValueError(
-            f"X must have shape (n, {width}) to match the first layer, not {X.shape}"
+            f"{name} must have shape (n, {width}) to match the first layer, not {X.shape}"
         )
     return X
 

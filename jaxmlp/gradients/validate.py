@@ -9,37 +9,47 @@ import numpy as np
 from jax.typing import ArrayLike
 
 
-def check_examples(X: ArrayLike, y: ArrayLike | None = None, *, first_row: int = 0) -> None:
+def check_examples(
+    X: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    first_row: int = 0,
+    names: tuple[str, str] = ("X", "y"),
+) -> None:
     """Refuses examples that have no gradient; under `jit`, only empty ones.
 
     Args:
       X: Features, `(n, p)`.
       y: Labels, `(n,)`, or None.
       first_row: Number of the first row, for messages.
+      names: What the caller calls X and y, for messages.
 
     Raises:
       ValueError: X is empty or not finite, or y holds other labels than 0 and 1; names
         the place.
     """
-    check_shapes(X, y)
-    check_values("X", X, jnp.isfinite, "must be finite", first_row)
+    check_shapes(X, y, names)
+    check_values(names[0], X, jnp.isfinite, "must be finite", first_row)
     if y is not None:
-        check_labels(y, first_row)
+        check_labels(y, first_row, names[1])
 
 
-def check_labels(y: ArrayLike, first_row: int = 0) -> None:
+def check_labels(y: ArrayLike, first_row: int = 0, name: str = "y") -> None:
     """Raises ValueError naming the first row that is neither 0 nor 1, unless traced."""
     is_label = lambda y: (y == 0) | (y == 1)
-    check_values("y", y, is_label, "must hold labels 0 and 1", first_row)
+    check_values(name, y, is_label, "must hold labels 0 and 1", first_row)
 
 
-def check_shapes(X: ArrayLike, y: ArrayLike | None = None) -> None:
+def check_shapes(
+    X: ArrayLike, y: ArrayLike | None = None, names: tuple[str, str] = ("X", "y")
+) -> None:
     """Raises ValueError unless X is `(n, p)`, not empty, and y `(n,)` or None."""
     shapes = [np.shape(X)] if y is None else [np.shape(X), np.shape(y)]
     if len(shapes[0]) != 2 or shapes[1:] not in ([], [shapes[0][:1]]):
-        raise ValueError(f"X and y must have shapes (n, p) and (n,), not {shapes}")
+        both = " and ".join(names)
+        raise ValueError(f"{both} must have shapes (n, p) and (n,), not {shapes}")
     if 0 in shapes[0]:
-        raise ValueError(f"X is empty: its shape is {shapes[0]}")
+        raise ValueError(f"{names[0]} is empty: its shape is {shapes[0]}")
 
 
 def check_values(

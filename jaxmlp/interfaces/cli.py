@@ -5,8 +5,6 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +20,15 @@ from jaxmlp.data.builtin import breast_cancer_table
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import as_text
 from jaxmlp.data.tables import check_writable_name, read_table, write_table
+from jaxmlp.interfaces.analysis_commands import explain
+from jaxmlp.interfaces.arguments import (
+    DataArgument,
+    JsonOption,
+    ModelArgument,
+    QuietOption,
+    about,
+    read_for,
+)
 from jaxmlp.interfaces.cache import keep_compiled_programs
 from jaxmlp.interfaces.console import (
     metrics_table,
@@ -32,7 +39,7 @@ from jaxmlp.interfaces.console import (
 )
 from jaxmlp.interfaces.gradients import row_gradients
 from jaxmlp.interfaces.metrics import evaluate_logits
-from jaxmlp.interfaces.model import Model, check_out, load_model, save_model
+from jaxmlp.interfaces.model import check_out, load_model, save_model
 from jaxmlp.interfaces.options import (
     parse_hidden,
     parse_learning_rates,
@@ -62,17 +69,6 @@ app = typer.Typer(
 
 
 _INTERRUPTED = 130
-
-DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help="CSV or Parquet file, a row an example.")
-]
-ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Folder that jaxmlp train wrote.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -304,7 +300,7 @@ def train(
     check_recipe(recipe)
     _configure(device, dtype)
     table = breast_cancer_table() if data is None else read_table(data)
-    with _about(data), progress(quiet=quiet) as callback:
+    with about(data), progress(quiet=quiet) as callback:
         outcome = train_on_table(table, recipe, callback, max(1, recipe.n_epochs // 50))
     report = outcome.report
     report["data"] = None if data is None else str(data)
@@ -345,8 +341,8 @@ def predict(
         if out.resolve() == data.resolve():
             raise typer.BadParameter("it is DATA itself", param_hint="--out")
     loaded = load_model(model)
-    table = _read_for(loaded, data)
-    with _about(data):
+    table = read_for(loaded, data)
+    with about(data):
         probs, labels = loaded.predict(table)
     predictions = pa.table({"probability": probs, "predicted": labels})
     if out is not None:
@@ -372,8 +368,8 @@ def evaluate(
     Example: jaxmlp evaluate churn-model holdout.csv --json
     """
     loaded = load_model(model)
-    table = _read_for(loaded, data)
-    with _about(data):
+    table = read_for(loaded, data)
+    with about(data):
         y = loaded.labels(table)
         metrics = evaluate_logits(loaded.logits(table), y)
     if as_json:
@@ -419,8 +415,8 @@ def gradients(
         if path is not None and path.resolve() == data.resolve():
             raise typer.BadParameter("it is DATA itself", param_hint=flag)
     loaded = load_model(model)
-    table = _read_for(loaded, data)
-    with _about(data):
+    table = read_for(loaded, data)
+    with about(data):
         found = row_gradients(loaded, table)
     if out is not None:
         write_table(found.table, out)
@@ -432,6 +428,9 @@ def gradients(
         print(json.dumps({**found.summary, **files}))
     elif not quiet:
         print_gradients(found.summary)
+
+
+app.command()(explain)
 
 
 def _privacy(
@@ -474,23 +473,6 @@ def run() -> None:
 def _fail(message: str) -> int:
     print(f"jaxmlp: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
-
-
-@contextmanager
-def _about(data: Path | None) -> Iterator[None]:
-    """Puts the file's name before what is wrong with its content."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{data}: {error}" if data else str(error)) from error
-
-
-def _read_for(model: Model, data: Path) -> pa.Table:
-    kinds = model.preprocessor.kinds
-    texts = [name for name, kind in kinds.items() if kind == "categorical"]
-    if isinstance(model.classes.positive, str):
-        texts.append(model.target)
-    return read_table(data, text_columns=texts)
 
 
 def _configure(device: str | None, dtype: DtypeName) -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxmlp.data.labels import as_text
 from jaxmlp.interfaces.metrics import Metrics
 from jaxmlp.interfaces.options import format_hidden
 from jaxmlp.interfaces.pipeline import Outcome
@@ -187,3 +188,37 @@ def _search_table(outcome: Outcome) -> Table:
 
 def _key(row: Configuration) -> tuple[Any, ...]:
     return (row.learning_rate, row.hidden_sizes, row.l2, row.seed)
+
+
+def print_explanation(found: dict[str, Any]) -> None:
+    """Prints the training rows that pushed a prediction, features beside features."""
+    console = Console(highlight=False)
+    label, positive = (escape(as_text(found[key])) for key in ("predicted", "positive"))
+    console.print(
+        f"row {found['row']}: predicted [bold]{label}[/bold]; probability of {positive} "
+        f"[bold]{found['probability']:.4f}[/bold], logit {found['logit']:.4f}"
+    )
+    others = [*found["up"], *found["down"]]
+    table = Table("", f"row {found['row']}", *(f"row {other['row']}" for other in others))
+    pushes = [f"{other['logit_push']:+.4f}" for other in others]
+    table.add_row("push on the logit", "", *pushes)
+    changes = [f"{100 * other['probability_push']:+.2f}" for other in others]
+    table.add_row("push on the probability, points", "", *changes)
+    labels = [escape(as_text(other["label"])) for other in others]
+    table.add_row("label", "", *labels, end_section=True)
+    for name, value in found["features"].items():
+        values = [value, *(other["features"][name] for other in others)]
+        table.add_row(escape(name), *(escape(_shown(value)) for value in values))
+    console.print(table)
+    strengths = ", ".join(f"{l2:.3g}" for l2 in dict.fromkeys(found["l2"]))
+    chosen = " (chosen by marginal likelihood: trained without penalty)"
+    console.print(
+        f"of {found['training_rows']} training rows; λ = {strengths}"
+        f"{chosen if found['l2_is_chosen'] else ''}"
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,8 @@
 """A trained classifier for tables, and the folder it is kept in.
 
-The folder holds `model.safetensors` (the parameters), `model.json` (everything else that
-prediction needs) and `report.json` (how training went). Loading reads numbers and text;
-it runs nothing.
+The folder holds `model.safetensors` (the parameters, and which rows trained them),
+`model.json` (everything else that prediction and analysis need) and `report.json` (how
+training went). Loading reads numbers and text; it runs nothing.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +25,34 @@ from jaxmlp.data.labels import Classes, Label, encode_labels, find_column
 from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.tables import one_line
 
-FORMAT = 2
-"""Version of the folder's layout; the one before it can be read too."""
+FORMAT = 3
+"""Version of the folder's layout; those before it can be read too."""
 
 _FILES = {"model.safetensors", "model.json", "report.json"}
 
 # Rows predicted at once: one compiled shape, and bounded memory for wide networks too.
 _BLOCK = 4096
 _MOST_ACTIVATIONS = 2**26
+
+
+_ROWS = "training.rows"
+"""Name of the tensor that marks the training rows, one bit each."""
+
+
+class Origin(NamedTuple):
+    """What a model was trained on.
+
+    Attributes:
+      fingerprint: Of the whole table; see `fingerprint`.
+      is_training: Which of its rows are in the training part, `(n,)`.
+      l2: Strength of each network's penalty.
+      class_weight: As in `fit`.
+    """
+
+    fingerprint: str
+    is_training: NDArray[np.bool_]
+    l2: tuple[float, ...]
+    class_weight: Literal["balanced"] | None
 
 
 @dataclass(frozen=True)
@@ -45,12 +65,15 @@ class Model:
       preprocessor: Turns a table's columns into the network's input.
       target: Name of the target column.
       classes: The target's two values.
+      origin: What it was trained on; None if that is kept secret (private training), or
+        if an earlier version wrote the model.
     """
 
     networks: Params
     preprocessor: Preprocessor
     target: str
     classes: Classes
+    origin: Origin | None
 
     def features(self, table: pa.Table) -> NDArray[np.float32]:
         """Computes the networks' input X, `(n, p)`, such as `jaxmlp.gradients` takes.
@@ -155,7 +178,16 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
         "target": model.target,
         "classes": model.classes._asdict(),
         "columns": model.preprocessor.to_json(),
+        "training": None,
     }
+    if model.origin is not None:
+        tensors[_ROWS] = np.packbits(model.origin.is_training)
+        description["training"] = {
+            "fingerprint": model.origin.fingerprint,
+            "rows": len(model.origin.is_training),
+            "l2": model.origin.l2,
+            "class_weight": model.origin.class_weight,
+        }
     files = {
         "model.safetensors": save(tensors),
         "model.json": _dump(description),
@@ -198,13 +230,16 @@ def load_model(path: str | Path) -> Model:
         raise DataError(f"{path}: not a model written by jaxmlp train: {found}")
     try:
         description = json.loads((path / "model.json").read_text(encoding="utf-8"))
-        if description["format"] not in (1, FORMAT):
+        if description["format"] not in (1, 2, FORMAT):
             raise ValueError(f"its format is {description['format']}, not {FORMAT}")
+        tensors = load_file(path / "model.safetensors")
+        origin = _to_origin(description.get("training"), tensors.pop(_ROWS, None))
         model = Model(
-            networks=_to_networks(load_file(path / "model.safetensors")),
+            networks=_to_networks(tensors),
             preprocessor=Preprocessor.from_json(description["columns"]),
             target=description["target"],
             classes=Classes(**description["classes"]),
+            origin=origin,
         )
         _check_sizes(model)
     except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
@@ -229,8 +264,27 @@ def _to_networks(tensors: dict[str, NDArray[Any]]) -> Params:
     )
 
 
+def _to_origin(
+    description: dict[str, Any] | None, packed: NDArray[Any] | None
+) -> Origin | None:
+    if description is None:
+        return None
+    n, l2 = description["rows"], tuple(map(float, description["l2"]))
+    if packed is None or packed.dtype != np.uint8 or packed.shape != (-(-n // 8),):
+        raise ValueError(f"{_ROWS!r} does not mark {n} rows")
+    if not all(0 <= penalty < np.inf for penalty in l2):
+        raise ValueError(f"its penalties are {l2}")
+    is_training = np.unpackbits(packed, count=n).astype(bool)
+    weight = description["class_weight"]
+    if weight not in ("balanced", None):
+        raise ValueError(f"its class weight is {weight!r}")
+    return Origin(str(description["fingerprint"]), is_training, l2, weight)
+
+
 def _check_sizes(model: Model) -> None:
     n_networks = model.networks[0].b.shape[0]
+    if model.origin is not None and len(model.origin.l2) != n_networks:
+        raise ValueError(f"{len(model.origin.l2)} penalties of {n_networks} networks")
     sizes = [len(model.preprocessor.input_names)]
     sizes += [layer.b.shape[-1] for layer in model.networks]
     for layer, d_in, d_out in zip(model.networks, sizes[:-1], sizes[1:], strict=True):

@@ -14,7 +14,7 @@ from jaxmlp.core import Params
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import one_line
 from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
-from jaxmlp.interfaces.model import Model, predict_logits
+from jaxmlp.interfaces.model import Model, Origin, predict_logits
 from jaxmlp.interfaces.prepare import Prepared, prepare
 from jaxmlp.interfaces.private import train_privately
 from jaxmlp.interfaces.recipe import (
@@ -77,7 +77,13 @@ def train_on_table(
             result, guarantee = train_privately(
                 *run, recipe.privacy, callback, callback_every
             )
-    model = Model(result.ensemble, data.preprocessor, recipe.target, data.classes)
+    model = Model(
+        networks=result.ensemble,
+        preprocessor=data.preprocessor,
+        target=recipe.target,
+        classes=data.classes,
+        origin=None if recipe.privacy else _origin(data, recipe, result),
+    )
     if len(result.networks) < recipe.ensemble:
         data.notes.append(
             f"the ensemble has {len(result.networks)} networks, not {recipe.ensemble}: of "
@@ -141,6 +147,17 @@ def _search(
             f"the search does not fit into memory ({one_line(error)}); give fewer or "
             "smaller --hidden"
         ) from error
+
+
+def _origin(data: Prepared, recipe: Recipe, result: SearchResult) -> Origin:
+    is_training = np.zeros(len(data.y), bool)
+    is_training[data.split.train] = True
+    return Origin(
+        fingerprint=data.fingerprint,
+        is_training=is_training,
+        l2=tuple(network.configuration.l2 for network in result.networks),
+        class_weight=recipe.class_weight,
+    )
 
 
 def _evaluate(networks: Params, data: Prepared, rows: NDArray[np.int64]) -> Metrics | None:

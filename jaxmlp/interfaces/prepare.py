@@ -8,8 +8,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jaxmlp.data.bounds import read_bounds
-from jaxmlp.data.columns import decode, explain_texts, infer_kinds, is_number
+from jaxmlp.data.columns import Values, decode, explain_texts, infer_kinds, is_number
 from jaxmlp.data.errors import DataError
+from jaxmlp.data.fingerprint import fingerprint
 from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
 from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
 from jaxmlp.data.split import Split, train_val_test_split
@@ -26,6 +27,7 @@ class Prepared(NamedTuple):
       preprocessor: Rules learned on the training part, or from bounds.
       classes: The target's two values.
       notes: Sentences for the user: which columns are left out, and why.
+      fingerprint: Of the used columns and the labels.
     """
 
     X: NDArray[np.float32]
@@ -34,6 +36,7 @@ class Prepared(NamedTuple):
     preprocessor: Preprocessor
     classes: Classes
     notes: list[str]
+    fingerprint: str
 
 
 def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
@@ -48,8 +51,8 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
     split = _split(key, y, recipe.fractions, classes)
     if recipe.privacy is not None and recipe.privacy.bounds is not None:
         preprocessor, notes = _from_bounds(table, recipe.target, recipe.privacy.bounds)
-        X = preprocessor.encode(decode(table, preprocessor.kinds))
-        return Prepared(X, y, split, preprocessor, classes, notes)
+        columns = decode(table, preprocessor.kinds)
+        return _encode(columns, y, split, preprocessor, classes, notes)
     kinds = infer_kinds(table, recipe.target)
     columns = decode(table, kinds.used)
     preprocessor, dropped = fit_preprocessor(columns, split.train)
@@ -61,8 +64,20 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
         notes += [f"column {name!r}: {why}" for name, why in explain_texts(columns).items()]
     if not preprocessor.rules:
         raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))
-    X = preprocessor.encode(columns)
-    return Prepared(X, y, split, preprocessor, classes, notes)
+    return _encode(columns, y, split, preprocessor, classes, notes)
+
+
+def _encode(
+    columns: dict[str, Values],
+    y: NDArray[np.int32],
+    split: Split,
+    preprocessor: Preprocessor,
+    classes: Classes,
+    notes: list[str],
+) -> Prepared:
+    used = {name: columns[name] for name in preprocessor.kinds}
+    X, mark = preprocessor.encode(used), fingerprint(used, y)
+    return Prepared(X, y, split, preprocessor, classes, notes, mark)
 
 
 def _from_bounds(table: pa.Table, target: str, path: str) -> tuple[Preprocessor, list[str]]:

@@ -97,11 +97,24 @@ def change(path, **fields):
     (path / "model.json").write_text(json.dumps({**description, **fields}))
 
 
+ROWS = "training.rows"
+
+
 def change_tensors(path, function, more=()):
     tensors = load_file(path / "model.safetensors")
-    changed = {name: function(array) for name, array in tensors.items()}
+    changed = {n: a if n == ROWS else function(a) for n, a in tensors.items()}
     changed |= {f"more.{i}": array for i, array in enumerate(more)}
     save_file(changed, path / "model.safetensors")
+
+
+def change_rows(path, function):
+    tensors = load_file(path / "model.safetensors")
+    save_file({**tensors, ROWS: function(tensors[ROWS])}, path / "model.safetensors")
+
+
+def change_training(path, **fields):
+    training = json.loads((path / "model.json").read_text())["training"]
+    change(path, training={**training, **fields})
 
 
 @pytest.mark.parametrize(
@@ -117,6 +130,12 @@ def change_tensors(path, function, more=()):
         lambda path: change_tensors(path, lambda array: array.astype(np.int32)),
         lambda path: change_tensors(path, lambda array: array, more=[np.zeros(1)] * 2),
         lambda path: change_tensors(path, lambda array: array[:0, :0]),
+        lambda path: change_rows(path, lambda rows: rows[:-1]),
+        lambda path: change_rows(path, lambda rows: rows.astype(np.int32)),
+        lambda path: change_training(path, rows=10**9),
+        lambda path: change_training(path, l2=[-1.0]),
+        lambda path: change_training(path, l2=[0.0, 0.0]),
+        lambda path: change_training(path, class_weight="all"),
         lambda path: change(path, format=99),
         lambda path: change(path, columns=[]),
         lambda path: change(path, columns=[{"kind": "code"}]),
@@ -157,21 +176,36 @@ def test_tensors_of_another_model_are_refused(cli, model, data, tmp_path):
         load_model(other)
 
 
-def test_model_of_the_first_format_can_be_read(model, data):
+@pytest.mark.parametrize("format", [1, 2])
+def test_models_of_earlier_formats_can_be_read(model, data, format):
     table = read_table(data)
     expected, _ = load_model(model).predict(table)
     tensors = load_file(model / "model.safetensors")
-    save_file({name: array[0] for name, array in tensors.items()},
-              model / "model.safetensors")  # fmt: skip
+    tensors.pop(ROWS)
+    if format == 1:  # one network, not a stack
+        tensors = {name: array[0] for name, array in tensors.items()}
+    save_file(tensors, model / "model.safetensors")
     description = json.loads((model / "model.json").read_text())
-    (model / "model.json").write_text(json.dumps({**description, "format": 1}))
-    np.testing.assert_array_equal(load_model(model).predict(table)[0], expected)
+    del description["training"]
+    (model / "model.json").write_text(json.dumps({**description, "format": format}))
+    loaded = load_model(model)
+    assert loaded.origin is None
+    np.testing.assert_array_equal(loaded.predict(table)[0], expected)
+
+
+def test_remembers_what_it_was_trained_on(model, data):
+    origin = load_model(model).origin
+    assert (origin.l2, origin.class_weight) == ((0.0,), None)
+    report = json.loads((model / "report.json").read_text())
+    assert (len(origin.is_training), origin.is_training.sum()) == (120, 84)
+    assert report["split"]["train"] == 84
 
 
 def test_model_without_a_network_is_refused(model):
     tensors = load_file(model / "model.safetensors")
-    save_file({name: array[:0] for name, array in tensors.items()},
-              model / "model.safetensors")  # fmt: skip
+    cut = {name: a if name == ROWS else a[:0] for name, a in tensors.items()}
+    save_file(cut, model / "model.safetensors")
+    change_training(model, l2=[])
     with pytest.raises(DataError, match="it holds no network"):
         load_model(model)
 

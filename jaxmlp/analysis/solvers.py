@@ -1,0 +1,243 @@
+r"""Three ways to apply the inverse of a damped Gauss-Newton matrix.
+
+All work on the matrix :math:`H = S^\top S + \lambda I` of the rows :math:`S` of logit
+gradients scaled by the roots of their curvature, and answer the same four questions:
+`cross`, `leverages`, `variance` and `covariance`. They differ in what they factorise.
+"""
+
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import cg
+
+from jaxmlp.analysis.rows import map_rows, matrix, n_parameters, rows_that_fit, sum_rows
+from jaxmlp.core.factors import Factors
+from jaxmlp.core.params import Params
+from jaxmlp.gradients import (
+    directional,
+    inner_products,
+    materialize,
+    squared_norms,
+    weighted_sum,
+)
+
+_BLOCK_BYTES = 2**28
+"""Size of a temporary array that is made block by block."""
+
+_PANEL = 1024
+"""Columns of a triangular inverse at a time."""
+
+
+class Solver(Protocol):
+    r"""What is asked of :math:`H^{-1}`; F has the rows of `factors`.
+
+    `rows` are the training rows S.
+    """
+
+    @property
+    def rows(self) -> Factors: ...
+
+    def cross(self, factors: Factors) -> jax.Array:
+        r""":math:`F H^{-1} S^\top`, `(m, n)`."""
+        ...
+
+    def leverages(self) -> jax.Array:
+        r"""Diagonal of :math:`S H^{-1} S^\top`, `(n,)`, each in [0, 1)."""
+        ...
+
+    def covariance(self, factors: Factors) -> jax.Array:
+        r""":math:`F H^{-1} F^\top`, `(m, m)`."""
+        ...
+
+    def variance(self, factors: Factors) -> jax.Array:
+        """Diagonal of the covariance, `(m,)`."""
+        ...
+
+
+class GramSolver(NamedTuple):
+    r"""In function space, by Woodbury's identity.
+
+    .. math:: H^{-1} = \left(I - S^\top A^{-1} S\right) / \lambda, \qquad
+      A = S S^\top + \lambda I = L L^\top
+
+    so that :math:`F H^{-1} S^\top = F S^\top A^{-1}` and
+    :math:`S H^{-1} S^\top = I - \lambda A^{-1}`. No array has P columns.
+
+    Attributes:
+      rows: S.
+      l2: λ.
+      cholesky: L, `(n, n)`.
+    """
+
+    rows: Factors
+    l2: jax.Array
+    cholesky: jax.Array
+
+    @classmethod
+    def make(cls, rows: Factors, l2: jax.Array) -> "GramSolver":
+        A = inner_products(rows, rows)
+        A = A.at[jnp.diag_indices_from(A)].add(l2)
+        return cls(rows, l2, _cholesky(A))
+
+    def cross(self, factors: Factors) -> jax.Array:
+        products = inner_products(self.rows, factors)
+        half = _solve_lower(self.cholesky, products)
+        return _solve_lower(self.cholesky, half, transpose=True).T
+
+    def leverages(self) -> jax.Array:
+        n = self.rows.n_samples
+        squares = []
+        # Columns of L^-1 are zero above the diagonal: each panel solves what is below.
+        for start in range(0, n, _PANEL):
+            corner = self.cholesky[start:, start:]
+            identity = jnp.eye(n - start, min(_PANEL, n - start), dtype=corner.dtype)
+            squares.append(jnp.sum(_solve_lower(corner, identity) ** 2, axis=0))
+        return 1 - self.l2 * jnp.concatenate(squares)
+
+    def covariance(self, factors: Factors) -> jax.Array:
+        half = _solve_lower(self.cholesky, inner_products(self.rows, factors))
+        return (inner_products(factors, factors) - half.T @ half) / self.l2
+
+    def variance(self, factors: Factors) -> jax.Array:
+        itemsize = self.cholesky.dtype.itemsize
+        size = _block_of(factors, 3 * self.rows.n_samples * itemsize)
+
+        def of_block(block: Factors) -> jax.Array:
+            half = _solve_lower(self.cholesky, inner_products(self.rows, block))
+            return (squared_norms(block) - jnp.sum(half**2, axis=0)) / self.l2
+
+        return map_rows(of_block, factors, size)
+
+
+class ParameterSolver(NamedTuple):
+    r"""In parameter space: :math:`H = S^\top S + \lambda I = L L^\top`.
+
+    Attributes:
+      rows: S.
+      cholesky: L, `(P, P)`.
+    """
+
+    rows: Factors
+    cholesky: jax.Array
+
+    @classmethod
+    def make(cls, rows: Factors, l2: jax.Array) -> "ParameterSolver":
+        H = gram_in_parameters(rows)
+        H = H.at[jnp.diag_indices_from(H)].add(l2)
+        return cls(rows, _cholesky(H))
+
+    def cross(self, factors: Factors) -> jax.Array:
+        half = _solve_lower(self.cholesky, matrix(factors).T)
+        inverse = _solve_lower(self.cholesky, half, transpose=True)
+        size = _matrix_block(self.rows)
+        return map_rows(lambda block: matrix(block) @ inverse, self.rows, size).T
+
+    def leverages(self) -> jax.Array:
+        return self.variance(self.rows)
+
+    def covariance(self, factors: Factors) -> jax.Array:
+        half = _solve_lower(self.cholesky, matrix(factors).T)
+        return half.T @ half
+
+    def variance(self, factors: Factors) -> jax.Array:
+        def of_block(block: Factors) -> jax.Array:
+            return jnp.sum(_solve_lower(self.cholesky, matrix(block).T) ** 2, axis=0)
+
+        return map_rows(of_block, factors, _matrix_block(factors))
+
+
+class IterativeSolver(NamedTuple):
+    r"""Without a matrix: conjugate gradients on products with factors.
+
+    Each product :math:`H v = S^\top (S v) + \lambda v` is a directional derivative and a
+    weighted sum; each row of F takes one solution.
+
+    Attributes:
+      rows: S.
+      l2: λ.
+    """
+
+    rows: Factors
+    l2: jax.Array
+
+    def cross(self, factors: Factors) -> jax.Array:
+        def of_block(block: Factors) -> jax.Array:
+            return jax.vmap(partial(directional, self.rows))(self._solve(block))
+
+        return map_rows(of_block, factors, self._size(factors))
+
+    def leverages(self) -> jax.Array:
+        return self.variance(self.rows)
+
+    def covariance(self, factors: Factors) -> jax.Array:
+        def of_block(block: Factors) -> jax.Array:
+            return jax.vmap(partial(directional, factors))(self._solve(block))
+
+        return map_rows(of_block, factors, self._size(factors))
+
+    def variance(self, factors: Factors) -> jax.Array:
+        def of_block(block: Factors) -> jax.Array:
+            solutions = self._solve(block)
+            products = jax.tree.map(
+                lambda a, b: jnp.sum(a * b, axis=range(1, a.ndim)),
+                solutions,
+                materialize(block),
+            )
+            return sum(jax.tree.leaves(products)[1:], start=jax.tree.leaves(products)[0])
+
+        return map_rows(of_block, factors, self._size(factors))
+
+    def _solve(self, factors: Factors) -> Params:
+        """The rows' solutions, stacked along a leading axis."""
+        dtype = factors.scale.dtype
+        tolerance = 8 * float(jnp.finfo(dtype).eps)
+
+        def product(v: Params) -> Params:
+            Hv = weighted_sum(self.rows, directional(self.rows, v))
+            return jax.tree.map(lambda a, b: a + self.l2 * b, Hv, v)
+
+        def solve_one(gradient: Params) -> Params:
+            return cg(product, gradient, tol=tolerance, maxiter=_MOST_ITERATIONS)[0]
+
+        return jax.vmap(solve_one)(materialize(factors))
+
+    def _size(self, factors: Factors) -> int:
+        widths = [array.shape[1] for array in self.rows.inputs]
+        itemsize = factors.scale.dtype.itemsize
+        of_rows = 2 * self.rows.n_samples * max(widths)
+        return _block_of(factors, itemsize * (of_rows + 6 * n_parameters(factors.params)))
+
+
+_MOST_ITERATIONS = 10_000
+
+
+def gram_in_parameters(rows: Factors) -> jax.Array:
+    r""":math:`S^\top S`, `(P, P)`."""
+
+    def of_block(block: Factors) -> jax.Array:
+        J = matrix(block)
+        return J.T @ J
+
+    return sum_rows(of_block, rows, _matrix_block(rows))
+
+
+def _matrix_block(factors: Factors) -> int:
+    itemsize = factors.scale.dtype.itemsize
+    return _block_of(factors, 2 * itemsize * n_parameters(factors.params))
+
+
+def _block_of(factors: Factors, row_bytes: int) -> int:
+    return rows_that_fit(factors.n_samples, row_bytes, _BLOCK_BYTES)
+
+
+def _cholesky(A: jax.Array) -> jax.Array:
+    """L of a matrix made symmetric; not numbers where it is not positive definite."""
+    return jax.lax.linalg.cholesky(A, symmetrize_input=False)
+
+
+def _solve_lower(L: jax.Array, B: jax.Array, *, transpose: bool = False) -> jax.Array:
+    return jax.lax.linalg.triangular_solve(
+        L, B, left_side=True, lower=True, transpose_a=transpose
+    )

@@ -1,0 +1,41 @@
+"""What several commands take, and how they read it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import typer
+
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.tables import read_table
+from jaxmlp.interfaces.model import Model
+
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", help="CSV or Parquet file, a row an example.")
+]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Folder that jaxmlp train wrote.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+
+
+@contextmanager
+def about(data: Path | None) -> Iterator[None]:
+    """Puts the file's name before what is wrong with its content."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{data}: {error}" if data else str(error)) from error
+
+
+def read_for(model: Model, data: Path) -> pa.Table:
+    kinds = model.preprocessor.kinds
+    texts = [name for name, kind in kinds.items() if kind == "categorical"]
+    if isinstance(model.classes.positive, str):
+        texts.append(model.target)
+    return read_table(data, text_columns=texts)

@@ -1,0 +1,101 @@
+"""The rows that a model was trained on, found again in its table."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jaxmlp.analysis import evidence
+from jaxmlp.core import Params
+from jaxmlp.data.columns import decode
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.fingerprint import fingerprint
+from jaxmlp.interfaces.model import Model
+
+
+class TrainingPart(NamedTuple):
+    """What the networks of a model were trained on.
+
+    Attributes:
+      X: Network input of the training rows, `(n, p)`, float64.
+      y: Labels in {0, 1}, `(n,)`.
+      weight: Sample weights that give both labels their weight, `(n,)`, or None.
+      rows: Their numbers in the table, `(n,)`.
+    """
+
+    X: NDArray[np.float64]
+    y: NDArray[np.int32]
+    weight: NDArray[np.float64] | None
+    rows: NDArray[np.int64]
+
+
+class Member(NamedTuple):
+    """One network of a model, in float64.
+
+    Attributes:
+      params: Its parameters.
+      l2: Strength of the penalty for its analysis.
+      is_chosen: Whether l2 was chosen by the marginal likelihood, because it was trained
+        with none.
+    """
+
+    params: Params
+    l2: float
+    is_chosen: bool
+
+
+def find_training_part(model: Model, table: pa.Table) -> TrainingPart:
+    """Takes the training rows out of the table that the model was trained on.
+
+    Raises:
+      DataError: It is another table, or the model keeps no record of its own.
+    """
+    origin = model.origin
+    if origin is None:
+        raise DataError(
+            "the model keeps no record of its training rows: it was trained privately, or "
+            "by an earlier version; train it anew"
+        )
+    columns = decode(table, model.preprocessor.kinds)
+    y = model.labels(table)
+    n = len(origin.is_training)
+    if len(y) != n:
+        raise DataError(
+            f"not the table that the model was trained on: it has {len(y)} rows, and that "
+            f"one had {n}"
+        )
+    if fingerprint(columns, y) != origin.fingerprint:
+        raise DataError(
+            "not the table that the model was trained on: values, labels or the order of "
+            "the rows differ"
+        )
+    rows = np.flatnonzero(origin.is_training)
+    labels = y[rows]
+    weight = None
+    if origin.class_weight == "balanced":
+        weight = (len(rows) / (2 * np.bincount(labels, minlength=2)))[labels]
+    X = model.preprocessor.encode(columns)[rows].astype(np.float64)
+    return TrainingPart(X, labels, weight, rows)
+
+
+def find_members(model: Model, part: TrainingPart, l2: float | None) -> list[Member]:
+    """Prepares a model's networks for analysis.
+
+    Args:
+      model: The model, with its origin.
+      part: Its training rows.
+      l2: Strength to take instead of those that the networks were trained with.
+    """
+    assert model.origin is not None
+    members = []
+    for k, trained_with in enumerate(model.origin.l2):
+        params = jax.tree.map(lambda a, k=k: jnp.asarray(a[k], jnp.float64), model.networks)
+        strength = trained_with if l2 is None else l2
+        if is_chosen := strength == 0:
+            found = evidence(params, part.X, part.y, sample_weight=part.weight)
+            strength = float(found.l2)
+        members.append(Member(params, strength, is_chosen))
+    return members
