@@ -1,5 +1,6 @@
 """Is what the analysis predicts what retraining does?"""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -9,12 +10,14 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmlp.analysis.influence import influence
+from jaxmlp.analysis.label_errors import LabelErrors, label_errors
 from jaxmlp.analysis.optimum import descend
 from jaxmlp.analysis.validate import check_query, check_training
 from jaxmlp.core import forward
 from jaxmlp.core.factors import augment_features
 from jaxmlp.core.params import Params
 from jaxmlp.core.validate import check_count, check_number
+from jaxmlp.gradients.validate import check_examples
 
 _CHUNK = 8
 """Networks retrained side by side: more gain nothing on a CPU, and keep memory small."""
@@ -205,6 +208,42 @@ def linear_datamodeling_score(
     predicted = (~is_kept).astype(scores.dtype) @ scores.T
     ranks = [jax.scipy.stats.rankdata(a, axis=0) for a in (predicted, logits)]
     return jax.vmap(_correlation, (1, 1))(*ranks)
+
+
+def label_error_check(
+    key: jax.Array,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    fraction: float = 0.1,
+    rank: Callable[[jax.Array, ArrayLike, ArrayLike], LabelErrors] = label_errors,
+) -> float:
+    """Average precision with which labels flipped on purpose are found again.
+
+    Args:
+      key: JAX random key of the flips and the search.
+      X: Features, `(n, p)`.
+      y: Labels in {0, 1} to trust, `(n,)`; errors among them count as false alarms.
+      fraction: Share of labels to flip, drawn at random.
+      rank: `(key, X, y) -> LabelErrors`.
+
+    Returns:
+      Average precision in (0, 1]; that of a random order is about `fraction`.
+
+    Raises:
+      ValueError: An argument is not what it should be.
+    """
+    from sklearn.metrics import average_precision_score
+
+    check_examples(X, y)
+    check_number("fraction", fraction, "between 0 and 1/2", lambda x: 0 < x < 0.5)
+    flip_key, rank_key = jax.random.split(key)
+    n = np.shape(X)[0]
+    n_flipped = max(1, round(fraction * n))
+    is_flipped = np.asarray(jax.random.permutation(flip_key, n)) < n_flipped
+    labels = np.asarray(y).astype(np.int32)
+    found = rank(rank_key, X, np.where(is_flipped, 1 - labels, labels))
+    return float(average_precision_score(is_flipped, found.probability_wrong))
 
 
 def _correlation(a: jax.Array, b: jax.Array, where: ArrayLike | None = None) -> jax.Array:

@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import pyarrow as pa
 import typer
 
+from jaxmlp.data.tables import check_writable_name, read_table, write_table
 from jaxmlp.interfaces.arguments import (
+    DataArgument,
     JsonOption,
     ModelArgument,
     QuietOption,
     about,
     read_for,
 )
-from jaxmlp.interfaces.console import print_explanation
+from jaxmlp.interfaces.audit import audit_table, audit_with_model
+from jaxmlp.interfaces.console import print_audit, print_explanation, print_notes
 from jaxmlp.interfaces.explain import explain_row
 from jaxmlp.interfaces.model import load_model
 from jaxmlp.interfaces.options import parse_positive
@@ -23,6 +27,71 @@ from jaxmlp.interfaces.origin import find_training_part
 TrainOption = Annotated[
     Path, typer.Option(metavar="DATA", help="The table that MODEL was trained on.")
 ]
+
+
+def audit(
+    data: DataArgument,
+    target: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column with the two labels.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV or Parquet file for the rows.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Judge by this model, trained on DATA, and its leave-one-out logits, "
+            "instead of training networks that find more.",
+        ),
+    ] = None,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="Write every row, not only the suspected ones.")
+    ] = False,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of folds, weights and orders.")
+    ] = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find rows whose label the rest of the table contradicts.
+
+    Writes, most suspicious first: row (from 0, in the file's order), given, suggested,
+    probability_wrong and reason. Suspected are labels more probably wrong than right, and
+    rows that differ from others in nothing but the label. Networks trained on other rows
+    judge each row; the probability assumes that wrong labels are as frequent in both
+    classes.
+
+    Example: jaxmlp audit churn.csv --target churned --out suspects.csv
+    """
+    if out is not None:
+        check_writable_name(out)
+        if out.resolve() == data.resolve():
+            raise typer.BadParameter("it is DATA itself", param_hint="--out")
+    if (target is None) == (model is None):
+        raise typer.BadParameter(
+            "give the target column, or --model, which knows it", param_hint="--target"
+        )
+    if model is None:
+        assert target is not None
+        table = read_table(data)
+        with about(data):
+            found = audit_table(table, target, seed)
+    else:
+        jax.config.update("jax_enable_x64", True)  # matrices are inverted
+        loaded = load_model(model)
+        table = read_for(loaded, data)
+        with about(data):
+            found = audit_with_model(loaded, table)
+    rows = found.table if all_rows else found.table.filter(pa.array(found.is_shown))
+    if out is not None:
+        write_table(rows, out)
+    if as_json:
+        listed = {} if out is not None else {"labels": rows.to_pylist()}
+        print(json.dumps({**found.summary, "out": out and str(out), **listed}))
+    elif not quiet:
+        print_notes(found.summary["notes"])
+        print_audit(found.summary, rows, out and str(out))
 
 
 def explain(

@@ -20,7 +20,7 @@ from jaxmlp.data.builtin import breast_cancer_table
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import as_text
 from jaxmlp.data.tables import check_writable_name, read_table, write_table
-from jaxmlp.interfaces.analysis_commands import explain
+from jaxmlp.interfaces.analysis_commands import audit, explain
 from jaxmlp.interfaces.arguments import (
     DataArgument,
     JsonOption,
@@ -47,6 +47,7 @@ from jaxmlp.interfaces.options import (
     parse_positive,
     parse_split,
 )
+from jaxmlp.interfaces.origin import find_training_part
 from jaxmlp.interfaces.pictures import check_picture_name, draw_norms
 from jaxmlp.interfaces.pipeline import train_on_table
 from jaxmlp.interfaces.recipe import (
@@ -59,6 +60,7 @@ from jaxmlp.interfaces.recipe import (
     ScheduleName,
     check_recipe,
 )
+from jaxmlp.interfaces.uncertainty import predict_with_std
 from jaxmlp.training.validate import find_device
 
 app = typer.Typer(
@@ -326,6 +328,18 @@ def predict(
             metavar="FILE", help="CSV or Parquet file; by default CSV on the screen."
         ),
     ] = None,
+    with_std: Annotated[
+        bool,
+        typer.Option(
+            "--std",
+            help="Add the columns std, of the logit, and averaged, the probability averaged "
+            "over it; needs --train.",
+        ),
+    ] = False,
+    train: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="The table that MODEL was trained on."),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -334,8 +348,13 @@ def predict(
     Writes the columns probability (of the positive class) and predicted (the more probable
     label). A category never seen in training, or a missing value, is no error.
 
+    With --std, how sure the model is: the standard deviation of the logit in the linearised
+    Laplace approximation, in an ensemble also between its networks.
+
     Example: jaxmlp predict churn-model new.csv --out predictions.csv
     """
+    if with_std != (train is not None):
+        raise typer.BadParameter("--std and --train go together", param_hint="--std")
     if out is not None:
         check_writable_name(out)
         if out.resolve() == data.resolve():
@@ -344,12 +363,19 @@ def predict(
     table = read_for(loaded, data)
     with about(data):
         probs, labels = loaded.predict(table)
-    predictions = pa.table({"probability": probs, "predicted": labels})
+    columns = {"probability": probs, "predicted": labels}
+    if train is not None:
+        jax.config.update("jax_enable_x64", True)  # matrices are inverted
+        training = read_for(loaded, train)
+        with about(train):
+            part = find_training_part(loaded, training)
+        columns |= predict_with_std(loaded, part, table)._asdict()
+    predictions = pa.table(columns)
     if out is not None:
         write_table(predictions, out)
     if as_json:
-        columns = {} if out is not None else predictions.to_pydict()
-        print(json.dumps({"rows": len(labels), "out": out and str(out), **columns}))
+        listed = {} if out is not None else predictions.to_pydict()
+        print(json.dumps({"rows": len(labels), "out": out and str(out), **listed}))
     elif out is None:
         pa.csv.write_csv(predictions, sys.stdout.buffer)
     elif not quiet:
@@ -430,6 +456,7 @@ def gradients(
         print_gradients(found.summary)
 
 
+app.command()(audit)
 app.command()(explain)
 
 

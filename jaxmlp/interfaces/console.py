@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -188,6 +189,31 @@ def _search_table(outcome: Outcome) -> Table:
 
 def _key(row: Configuration) -> tuple[Any, ...]:
     return (row.learning_rate, row.hidden_sizes, row.l2, row.seed)
+
+
+def print_audit(summary: dict[str, Any], rows: pa.Table, out: str | None) -> None:
+    """Prints what `jaxmlp audit` found, and the most suspicious rows."""
+    console = Console(highlight=False)
+    console.print(
+        f"{summary['rows']} rows: [bold]{summary['suspected']}[/bold] labels are more "
+        f"probably wrong than right; about {summary['expected']:.0f} wrong ones are "
+        f"expected in all, at a noise rate of {100 * summary['noise_rate']:.1f}%"
+    )
+    if summary["conflicting_duplicates"]:
+        console.print(
+            f"{summary['conflicting_duplicates']} rows have the same features as a row "
+            "with the other label"
+        )
+    table = Table("row", "given", "suggested", "P(wrong)", "reason")
+    for found in rows.slice(0, _MOST_ROWS).to_pylist():
+        labels = (escape(as_text(found[key])) for key in ("given", "suggested"))
+        reason = escape(found["reason"])
+        chance = f"{found['probability_wrong']:.3f}"
+        table.add_row(str(found["row"]), *labels, chance, reason)
+    if rows.num_rows:
+        console.print(table)
+    if out is not None:
+        console.print(f"{rows.num_rows} rows in [bold]{escape(out)}[/bold]")
 
 
 def print_explanation(found: dict[str, Any]) -> None:

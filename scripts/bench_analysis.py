@@ -1,0 +1,323 @@
+"""Which rows made this model: how right, how fast, beside retraining and cleanlab.
+
+    python scripts/bench_analysis.py agreement
+    python scripts/bench_analysis.py size [--dtype float32]
+    python scripts/bench_analysis.py retraining --data FOLDER
+    python scripts/bench_analysis.py laplace --data FOLDER
+    python scripts/bench_analysis.py labels --data FOLDER --cleanlab-python PYTHON
+
+FOLDER holds Parquet tables whose last column is a 0/1 target, named as below. cleanlab has an
+environment of its own (`pip install cleanlab`).
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxmlp import bce_with_logits, forward, init_params
+from jaxmlp.analysis import (
+    evidence,
+    influence,
+    label_errors,
+    laplace,
+    leave_one_out,
+    leave_one_out_check,
+    linear_datamodeling_score,
+    optimum,
+)
+from jaxmlp.analysis.cross_fit import encodings, out_of_fold_logits, stratified_folds
+from jaxmlp.data.columns import decode, infer_kinds
+from jaxmlp.data.preprocess import fit_preprocessor
+from jaxmlp.data.tables import read_table
+from jaxmlp.gradients import logit_factors, materialize
+
+SMALL = {
+    "breast_cancer": 569,
+    "german_credit": 1000,
+    "cells": 2000,
+    "phoneme": 1000,
+    "spambase": 1000,
+    "email_spam": 1000,
+    "telco_churn": 1000,
+    "splice_ei": 1000,
+}
+"""Tables and rows (drawn at random) to retrain on."""
+
+TEN = (*SMALL, "page_blocks0", "caravan")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    parser.add_argument("--l2", type=float, nargs="+", default=[0.01, 0.03])
+    parser.add_argument("--rows", type=int, default=40, help="removed, of each table")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--most-rows", type=int, default=10_000, help="of a table")
+    parser.add_argument("--cleanlab-python", type=Path)
+    parser.add_argument("--n", type=int, default=10_000)
+    parser.add_argument("--first-order", action="store_true")
+    args = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    PARTS[args.part](args)
+
+
+def load(folder: Path, name: str, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a table drawn at random, as `jaxmlp train` encodes them, float64."""
+    table = read_table(folder / f"{name}.parquet")
+    order = np.random.default_rng(0).permutation(table.num_rows)[:n_rows]
+    table = table.take(np.sort(order))
+    y = table["target"].to_numpy().astype(np.int32)
+    columns = decode(table, infer_kinds(table, "target").used)
+    preprocessor, _ = fit_preprocessor(columns, np.arange(len(y)))
+    return preprocessor.encode(columns).astype(np.float64), y
+
+
+def start(p: int, q: int) -> tuple:
+    sizes = (p, q, 1) if q else (p, 1)
+    return init_params(jax.random.key(0), sizes, dtype=jnp.float64)
+
+
+def agreement(args: argparse.Namespace) -> None:
+    """Against a written-out Jacobian and an explicit inverse."""
+    from sklearn.datasets import load_breast_cancer
+
+    X, y = load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    X, y, X_query = X[:400], y[:400], X[400:]
+    l2 = 0.01
+    params = optimum(start(30, 16), X, y, l2=l2).params
+
+    def jacobian(X: np.ndarray) -> np.ndarray:
+        leaves = jax.tree.leaves(materialize(logit_factors(params, X)))
+        return np.concatenate([np.asarray(a).reshape(len(X), -1) for a in leaves], axis=1)
+
+    z = np.asarray(forward(params, X))
+    p, n = 1 / (1 + np.exp(-z)), len(y)
+    J, J_query, d = jacobian(X), jacobian(X_query), p * (1 - p) / n
+    inverse = np.linalg.inv((J.T * d) @ J + l2 * np.eye(J.shape[1]))
+    leverage = d * np.einsum("ip,pq,iq->i", J, inverse, J)
+    weight = (p - y) / n / (1 - leverage)
+    wanted = {
+        "influence": J_query @ inverse @ J.T * weight,
+        "leave-one-out": z + np.einsum("ip,pq,iq->i", J, inverse, J) * weight,
+        "Laplace variance": np.einsum("ip,pq,iq->i", J_query, inverse, J_query) / n,
+    }
+    for solver in ("gram", "parameters", "cg"):
+        found = {
+            "influence": influence(params, X, y, X_query, l2=l2, solver=solver),
+            "leave-one-out": leave_one_out(params, X, y, l2=l2, solver=solver),
+            "Laplace variance": laplace(
+                params, X, y, X_query, l2=l2, solver=solver
+            ).variance,
+        }
+        errors = (
+            f"{name} {np.abs(found[name] - value).max() / np.abs(value).max():.1e}"
+            for name, value in wanted.items()
+        )
+        print(f"{solver:10} greatest difference / greatest value: {', '.join(errors)}")
+
+
+def size(args: argparse.Namespace) -> None:
+    """The full influence matrix of n training and 1,000 query rows, (57, 128, 1)."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(args.n + 1000, 57)).astype(args.dtype)
+    y = (X[:, :5].sum(axis=1) + rng.normal(size=len(X)) > 0).astype(np.int32)
+    params = init_params(jax.random.key(0), (57, 128, 1), dtype=args.dtype)
+    for run in ("first call", "second"):
+        began = time.perf_counter()
+        found = influence(
+            params,
+            X[: args.n],
+            y[: args.n],
+            X[args.n :],
+            l2=0.01,
+            newton=not args.first_order,
+        )
+        found.block_until_ready()
+        seconds = time.perf_counter() - began
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(
+            f"{found.shape[1]} x {found.shape[0]} in {args.dtype}, {run}: "
+            f"{seconds:.1f} s, peak memory {peak:.2f} GiB",
+            flush=True,
+        )
+
+
+def retraining(args: argparse.Namespace) -> None:
+    """Correlations with retraining, and linear datamodeling scores."""
+    settings = [(0, args.l2[0])] + [(q, l2) for l2 in args.l2 for q in (16, 32)]
+    found: dict[tuple, list] = {setting: [] for setting in settings}
+    for name, n_rows in SMALL.items():
+        X, y = load(args.data, name, n_rows)
+        rows = np.random.default_rng(1).choice(len(y), args.rows, replace=False)
+        for q, l2 in settings:
+            at = optimum(start(X.shape[1], q), X, y, l2=l2)
+            check = leave_one_out_check(at.params, X, y, l2=l2, rows=rows)
+            scores = linear_datamodeling_score(
+                jax.random.key(1), at.params, X, y, X[:100], l2=l2, n_subsets=32
+            )
+            figures = (check.own, check.others, float(scores.mean()))
+            found[q, l2].append(figures)
+            print(
+                f"{name:14} n {len(y):4} q {q:2} l2 {l2:g}: own {figures[0]:.3f}, others "
+                f"{figures[1]:.3f}, LDS {figures[2]:.3f} (gradient left "
+                f"{float(at.gradient_norm):.0e}, last decrease "
+                f"{float(at.last_decrease):.0e})",
+                flush=True,
+            )
+    for (q, l2), rows in found.items():
+        own, others, lds = np.median(rows, axis=0)
+        print(
+            f"median, q {q:2} l2 {l2:g}: own {own:.3f}, others {others:.3f}, LDS {lds:.3f}"
+        )
+
+
+def laplace_part(args: argparse.Namespace) -> None:
+    """Test log loss of the plain and the averaged probabilities."""
+    for l2 in args.l2:
+        differences = []
+        for name in TEN:
+            X, y = load(args.data, name, 2000)
+            order = np.random.default_rng(0).permutation(len(y))
+            test, train = np.split(order, [int(0.3 * len(y))])
+            params = optimum(start(X.shape[1], 32), X[train], y[train], l2=l2).params
+            plain = bce_with_logits(forward(params, X[test]), y[test]).mean()
+            averaged = laplace(params, X[train], y[train], X[test], l2=l2).probs
+            chosen = evidence(params, X[train], y[train]).l2
+            loss = log_loss(averaged, y[test])
+            differences.append(loss - float(plain))
+            print(
+                f"{name:14} l2 {l2:g}: plain {float(plain):.4f}, Laplace {loss:.4f} (the "
+                f"evidence would choose {float(chosen):.4f})",
+                flush=True,
+            )
+        print(
+            f"l2 {l2:g}: no worse on {sum(d <= 0 for d in differences)} of {len(TEN)}, "
+            f"{statistics.mean(differences):+.4f} on average"
+        )
+
+
+def log_loss(probs: ArrayLike, y: np.ndarray) -> float:
+    probs = np.asarray(probs)
+    return float(-np.log(np.where(y == 1, probs, 1 - probs)).mean())
+
+
+def labels(args: argparse.Namespace) -> None:
+    """Average precision for labels flipped at random, beside cleanlab's rankings."""
+    from sklearn.metrics import average_precision_score
+
+    found: dict[str, dict[str, list[float]]] = {}
+    seconds: dict[str, list[float]] = {}
+    for name in TEN:
+        X, truth = load(args.data, name, args.most_rows)
+        for seed in range(args.seeds):
+            is_flipped = np.random.default_rng(100 + seed).random(len(truth)) < 0.1
+            y = np.where(is_flipped, 1 - truth, truth)
+            began = time.perf_counter()
+            own = label_errors(jax.random.key(seed), X, y)
+            took = {"jaxmlp": time.perf_counter() - began}
+            scores = {"jaxmlp": own.probability_wrong}
+            probs = {}
+            for peer, make in PEERS.items():
+                began = time.perf_counter()
+                probs[peer] = make(X, y, seed)
+                took[peer] = time.perf_counter() - began
+            scores |= cleanlab_scores(args.cleanlab_python, probs, y)
+            for method, score in scores.items():
+                precision = float(average_precision_score(is_flipped, score))
+                found.setdefault(method, {}).setdefault(name, []).append(precision)
+            for method, value in took.items():
+                seconds.setdefault(method, []).append(value)
+        shown = {m: statistics.mean(by[name]) for m, by in found.items()}
+        best = {p: max(v for m, v in shown.items() if m.startswith(p)) for p in PEERS}
+        print(
+            f"{name:14} n {len(truth):5}: jaxmlp {shown['jaxmlp']:.3f}; cleanlab's best: "
+            + ", ".join(f"{peer} {value:.3f}" for peer, value in best.items()),
+            flush=True,
+        )
+    means = {
+        method: statistics.mean(statistics.mean(v) for v in by.values())
+        for method, by in found.items()
+    }
+    for method, value in sorted(means.items(), key=lambda item: -item[1]):
+        wins = sum(
+            statistics.mean(found["jaxmlp"][name]) > statistics.mean(by)
+            for name, by in found[method].items()
+        )
+        print(
+            f"{value:.4f} in the mean: {method} (jaxmlp above it on {wins} of {len(TEN)})"
+        )
+    for method, values in seconds.items():
+        print(f"{statistics.mean(values):.1f} s a table: {method}")
+
+
+def network_probs(view: int) -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
+    """Of one network a fold, of the kind that `label_errors` takes many of."""
+
+    def make(X: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+        views = encodings(X)
+        fold_key, key = jax.random.split(jax.random.key(seed))
+        logits = out_of_fold_logits(
+            key,
+            jax.device_put(views[min(view, len(views) - 1)]),
+            jnp.asarray(y, jnp.float32),
+            stratified_folds(fold_key, jnp.asarray(y), 5)[None],
+            n_folds=5,
+            hidden_size=64,
+            n_epochs=20,
+            batch_size=64 if len(y) < 10_000 else 256,
+            learning_rate=3e-3,
+            weight_decay=1.0,
+        )
+        return np.asarray(jax.nn.sigmoid(logits), np.float64)
+
+    return make
+
+
+def boosting_probs(X: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    model = HistGradientBoostingClassifier(random_state=seed)
+    return cross_val_predict(model, X, y, cv=folds, method="predict_proba")[:, 1]
+
+
+PEERS = {
+    "network": network_probs(0),
+    "network, piecewise linear": network_probs(1),
+    "gradient boosting": boosting_probs,
+}
+
+
+def cleanlab_scores(python: Path, probs: dict, y: np.ndarray) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        given, scores = Path(folder) / "given.npz", Path(folder) / "scores.npz"
+        np.savez(given, y=y, **probs)
+        worker = Path(__file__).with_name("cleanlab_worker.py")
+        subprocess.run([python, worker, given, scores], check=True)
+        return dict(np.load(scores))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "agreement": agreement,
+    "size": size,
+    "retraining": retraining,
+    "laplace": laplace_part,
+    "labels": labels,
+}
+
+if __name__ == "__main__":
+    main()
