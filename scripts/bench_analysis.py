@@ -6,8 +6,8 @@
     python scripts/bench_analysis.py laplace --data FOLDER
     python scripts/bench_analysis.py labels --data FOLDER --cleanlab-python PYTHON
 
-FOLDER holds Parquet tables whose last column is a 0/1 target, named as below. cleanlab has an
-environment of its own (`pip install cleanlab`).
+FOLDER holds Parquet tables whose last column is a 0/1 target, named as below. cleanlab has
+an environment of its own (`pip install cleanlab`).
 """
 
 import argparse
@@ -36,6 +36,7 @@ from jaxmlp.analysis import (
     optimum,
 )
 from jaxmlp.analysis.cross_fit import encodings, out_of_fold_logits, stratified_folds
+from jaxmlp.analysis.label_errors import network_settings
 from jaxmlp.data.columns import decode, infer_kinds
 from jaxmlp.data.preprocess import fit_preprocessor
 from jaxmlp.data.tables import read_table
@@ -275,11 +276,7 @@ def network_probs(view: int) -> Callable[[np.ndarray, np.ndarray, int], np.ndarr
             jnp.asarray(y, jnp.float32),
             stratified_folds(fold_key, jnp.asarray(y), 5)[None],
             n_folds=5,
-            hidden_size=64,
-            n_epochs=20,
-            batch_size=64 if len(y) < 10_000 else 256,
-            learning_rate=3e-3,
-            weight_decay=1.0,
+            **network_settings(len(y)),
         )
         return np.asarray(jax.nn.sigmoid(logits), np.float64)
 

@@ -33,20 +33,26 @@ def test_gradients_block(capsys):
         assert name in names
 
 
+def test_analysis_block(capsys):
+    shapes, suspects = printed(BLOCKS[3], capsys)
+    assert shapes.startswith("(169, 400) 0.9")
+    assert suspects.count("[") == 2
+
+
 def test_private_block(capsys):
-    guarantee, accuracy = printed(BLOCKS[3], capsys)
+    guarantee, accuracy = printed(BLOCKS[4], capsys)
     assert guarantee.startswith("epsilon 3.00; choices made by looking at other runs")
     assert float(accuracy) > 0.85
 
 
 def test_step_block(capsys):
-    loss, lecture_s_loss = map(float, printed(BLOCKS[4], capsys)[0].split())
+    loss, lecture_s_loss = map(float, printed(BLOCKS[5], capsys)[0].split())
     assert loss == pytest.approx(lecture_s_loss, rel=1e-4)
     assert loss < 0.05
 
 
 def test_every_block_is_tested():
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
 
 
 def test_links_lead_somewhere():

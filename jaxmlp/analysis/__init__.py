@@ -1,7 +1,7 @@
 """Which rows made this model: influence, leave-one-out, label errors, uncertainty.
 
-`influence`, `leave_one_out`, `self_influence` and `laplace` ask the damped Gauss-Newton model
-at given parameters, `optimum` brings parameters to where it is at home, and
+`influence`, `leave_one_out`, `self_influence` and `laplace` ask the damped Gauss-Newton
+model at given parameters, `optimum` brings parameters to where it is at home, and
 `leave_one_out_check` and `linear_datamodeling_score` hold it against retraining.
 """
 

@@ -19,7 +19,8 @@ _MOST_BYTES = 2**30
 def stratified_folds(key: jax.Array, y: jax.Array, n_folds: int) -> jax.Array:
     """Assigns rows to folds at random, each label's share alike in all, `(n,)`."""
     order = jnp.lexsort((jax.random.uniform(key, y.shape), y))
-    return jnp.zeros(y.shape, jnp.int32).at[order].set(jnp.arange(y.shape[0]) % n_folds)
+    turns = jnp.arange(y.shape[0], dtype=jnp.int32) % n_folds
+    return jnp.zeros(y.shape, jnp.int32).at[order].set(turns)
 
 
 def encodings(X: NDArray[Any]) -> list[NDArray[np.float32]]:
@@ -45,7 +46,7 @@ def encodings(X: NDArray[Any]) -> list[NDArray[np.float32]]:
 
 def _hats(column: NDArray[np.float64]) -> NDArray[np.float32] | None:
     knots = np.unique(np.quantile(column, np.linspace(0, 1, _N_KNOTS)))
-    if len(knots) < 3:
+    if len(knots) < 3 or len(np.unique(column)) < 3:  # a quantile may lie between values
         return None
     hats = np.stack([np.interp(column, knots, unit) for unit in np.eye(len(knots))], axis=1)
     return (hats - hats.mean(axis=0)).astype(np.float32)
@@ -95,7 +96,7 @@ def out_of_fold_logits(
         init_key, shuffle_key = jax.random.split(key)
         params = init_params(init_key, (p, hidden_size, 1), dtype=X.dtype)
 
-        def step(carry: tuple, batch: jax.Array) -> tuple:
+        def step(carry: Any, batch: jax.Array) -> tuple[Any, None]:
             params, state = carry
             share = counts[batch] / jnp.maximum(jnp.sum(counts[batch]), 1)
             _, factors = loss_factors_augmented(params, rows[batch], targets[batch])
@@ -103,7 +104,7 @@ def out_of_fold_logits(
             updates, state = optimizer.update(grads, state, params)
             return (optax.apply_updates(params, updates), state), None
 
-        def epoch(i: int, carry: tuple) -> tuple:
+        def epoch(i: int, carry: Any) -> Any:
             order = jax.random.permutation(jax.random.fold_in(shuffle_key, i), n)
             batches = order[: n_batches * min(batch_size, n)].reshape(n_batches, -1)
             return jax.lax.scan(step, carry, batches)[0]
@@ -112,7 +113,7 @@ def out_of_fold_logits(
         params, _ = jax.lax.fori_loop(0, n_epochs, epoch, carry)
         return forward(params, X)
 
-    def out_of(carry: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
+    def out_of(carry: jax.Array, inputs: Any) -> tuple[jax.Array, None]:
         key, repetition, fold = inputs
         is_out = folds[repetition] == fold
         logits = train(key, (~is_out).astype(X.dtype))
@@ -124,5 +125,6 @@ def out_of_fold_logits(
         jnp.repeat(jnp.arange(n_repeats), n_folds),
         jnp.tile(jnp.arange(n_folds), n_repeats),
     )
-    total, _ = jax.lax.scan(out_of, jnp.zeros((n,), X.dtype), inputs)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes types
+        total, _ = jax.lax.scan(out_of, jnp.zeros((n,), X.dtype), inputs)
     return total / n_repeats

@@ -1,14 +1,21 @@
 """The damped Gauss-Newton model of a trained network, and how to invert it."""
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmlp.analysis.rows import n_parameters
-from jaxmlp.analysis.solvers import GramSolver, IterativeSolver, ParameterSolver, Solver
+from jaxmlp.analysis.solvers import (
+    GramSolver,
+    IterativeSolver,
+    ParameterSolver,
+    Solver,
+    make_solver,
+)
 from jaxmlp.analysis.validate import check_query, check_training, is_traced
 from jaxmlp.core.factors import Factors, augment_features, logit_factors_augmented
 from jaxmlp.core.losses import bce_with_logits, mean_weights
@@ -94,45 +101,40 @@ def choose_solver(
 ) -> SolverName:
     """Decides what to factorise.
 
-    Of those that fit into memory, the one with fewer operations: of order n³ for the Gram
-    matrix, n P² + P³ / 3 in parameter space. Without a penalty, only the latter can work.
+    Of those that fit into memory, the one with fewer operations: 2/3 n³ for the Gram
+    matrix, 3 n P² + P³ / 3 in parameter space. Without a penalty, only the latter can work.
 
     Raises:
       ValueError: The name is none, or the solver that is asked for does not fit.
     """
-    names = SolverName.__args__  # type: ignore[attr-defined]
-    if solver not in names:
-        raise ValueError(f"solver must be one of {', '.join(names)}, not {solver!r}")
+    if solver not in get_args(SolverName):
+        names = ", ".join(get_args(SolverName))
+        raise ValueError(f"solver must be one of {names}, not {solver!r}")
     memory_limit = check_count("memory_limit", memory_limit, most=2**63)
     n_params = n_parameters(params)
     itemsize = params[0].w.dtype.itemsize
-    needs = {"gram": 3 * itemsize * n**2, "parameters": 3 * itemsize * n_params**2}
-    is_damped = is_traced(l2) or float(l2) > 0  # type: ignore[arg-type]
+    needed = {"gram": 3 * itemsize * n**2, "parameters": 3 * itemsize * n_params**2}
+    is_damped = is_traced(l2) or bool(np.asarray(l2) > 0)
     if not is_damped and solver in ("gram", "cg"):
         raise ValueError(f"l2 must be above 0 for solver {solver!r}, not {l2}")
-    if solver == "cg":
-        return solver
+    if solver in needed and needed[solver] > memory_limit:
+        raise ValueError(
+            f"solver {solver!r} needs {needed[solver] / 2**30:.1f} GiB for {n} rows and "
+            f"{n_params} parameters, more than memory_limit: give solver='auto', fewer "
+            "rows, or a greater memory_limit"
+        )
     if solver != "auto":
-        if needs[solver] > memory_limit:
-            raise ValueError(
-                f"solver {solver!r} needs {needs[solver] / 2**30:.1f} GiB for {n} rows and "
-                f"{n_params} parameters, more than memory_limit: give solver='auto', "
-                "fewer rows, or a greater memory_limit"
-            )
         return solver
-    costs = {
-        "gram": 2 / 3 * n**3,
-        "parameters": 2 * n * n_params**2 + n_params**3 / 3,
-    }
-    fitting = [name for name in costs if needs[name] <= memory_limit]
-    if not is_damped:
-        if "parameters" not in fitting:
+    fits_gram = is_damped and needed["gram"] <= memory_limit
+    if needed["parameters"] > memory_limit:
+        if not is_damped:
             raise ValueError(
                 f"l2 must be above 0 for a network of {n_params} parameters, whose matrix "
                 "is more than memory_limit"
             )
-        return "parameters"
-    return min(fitting, key=costs.__getitem__) if fitting else "cg"  # type: ignore[return-value]
+        return "gram" if fits_gram else "cg"
+    is_cheaper = 2 / 3 * n**3 < 3 * n * n_params**2 + n_params**3 / 3
+    return "gram" if fits_gram and is_cheaper else "parameters"
 
 
 class CurvedRows(NamedTuple):
@@ -176,15 +178,12 @@ def _prepare(
     solver: SolverName,
 ) -> Training:
     logits, found = curved_rows(params, X, y, sample_weight)
-    make = {
-        "gram": GramSolver.make,
-        "parameters": ParameterSolver.make,
-        "cg": IterativeSolver,
-    }
     sign = 2 * jnp.asarray(y, logits.dtype) - 1
-    margins = sign * logits
+    # Beyond, quotients would overflow that belong to curvatures of 0.
+    most = -0.9 * float(np.log(np.finfo(logits.dtype).tiny))
+    margins = jnp.maximum(sign * logits, -most)
     return Training(
-        solver=make[solver](found.rows, jnp.asarray(l2, logits.dtype)),
+        solver=make_solver(solver, found.rows, jnp.asarray(l2, logits.dtype)),
         logits=logits,
         # The quotients, cancelled: finite where the curvature underflows.
         working=-sign * jnp.sqrt(found.share) * jnp.exp(-margins / 2),
@@ -207,6 +206,6 @@ def _check_definite(solver: Solver, l2: ArrayLike) -> None:
     if dtype == jnp.float32:
         remedy += ", or compute in float64 (jax.enable_x64)"
     raise ValueError(
-        f"the damped Gauss-Newton matrix is not positive definite at l2={float(l2):g} in "  # type: ignore[arg-type]
-        f"{dtype}: {remedy}"
+        "the damped Gauss-Newton matrix is not positive definite at "
+        f"l2={np.asarray(l2):g} in {dtype}: {remedy}"
     )

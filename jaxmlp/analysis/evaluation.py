@@ -130,8 +130,13 @@ def leave_one_out_check(
     """
     rows = np.asarray(rows)
     n = np.shape(X)[0]
-    if rows.ndim != 1 or len(np.unique(rows)) < max(3, len(rows)):
-        raise ValueError("rows must be at least 3 different row numbers")
+    is_right = rows.ndim == 1 and rows.dtype.kind in "iu" and len(rows) >= 3
+    if (
+        not is_right
+        or len(np.unique(rows)) < len(rows)
+        or not np.isin(rows, range(n)).all()
+    ):
+        raise ValueError(f"rows must be at least 3 different row numbers from 0 to {n - 1}")
     weights = np.ones((len(rows) + 1, n))
     weights[np.arange(len(rows)), rows] = 0
     networks = retrain(params, X, y, weights, l2=l2, n_steps=n_steps)
@@ -249,6 +254,7 @@ def label_error_check(
 def _correlation(a: jax.Array, b: jax.Array, where: ArrayLike | None = None) -> jax.Array:
     """Pearson's, over the places that count."""
     where = jnp.ones(a.shape, bool) if where is None else jnp.asarray(where)
-    share = where / jnp.sum(where)
+    weight = where.astype(a.dtype)
+    share = weight / jnp.sum(weight)
     a, b = (jnp.where(where, v - jnp.sum(share * v), 0) for v in (a, b))
     return jnp.vdot(a, b) / jnp.sqrt(jnp.vdot(a, a) * jnp.vdot(b, b))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -301,9 +301,9 @@ def _of_output(
 
 
 def _check_output(output: str, y_query: ArrayLike | None) -> None:
-    names = Output.__args__  # type: ignore[attr-defined]
-    if output not in names:
-        raise ValueError(f"output must be one of {', '.join(names)}, not {output!r}")
+    if output not in get_args(Output):
+        names = ", ".join(get_args(Output))
+        raise ValueError(f"output must be one of {names}, not {output!r}")
     if (output == "loss") != (y_query is not None):
         raise ValueError(
             "y_query, the queries' labels, must be given for output='loss' and only there"

@@ -1,6 +1,6 @@
 """Rows whose label the rest of the data contradicts."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,13 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from jaxmlp.analysis.cross_fit import encodings, out_of_fold_logits, stratified_folds
-from jaxmlp.core.validate import check_count
 from jaxmlp.gradients.validate import check_examples
 from jaxmlp.training.validate import check_key
 
 N_FOLDS = 5
 _N_REPEATS = 4
 _N_ROUNDS = 3
-_LEAST_NOISE, _MOST_NOISE = 0.001, 0.4
+_MOST_NOISE = 0.4
 _SURE_SHARE = 0.2
 _SURE_ROWS = 20
 
@@ -44,9 +43,7 @@ class LabelErrors(NamedTuple):
     noise_rate: float
 
 
-def label_errors(
-    key: jax.Array, X: ArrayLike, y: ArrayLike, *, hidden_size: int = 64, n_epochs: int = 20
-) -> LabelErrors:
+def label_errors(key: jax.Array, X: ArrayLike, y: ArrayLike) -> LabelErrors:
     r"""Ranks rows by how much the rest of the data contradicts their label.
 
     Networks judge rows that they were not trained on (four repetitions of five folds), in
@@ -67,8 +64,6 @@ def label_errors(
       key: JAX random key of folds, starting parameters and orders.
       X: Features, `(n, p)`, finite; standardised inside.
       y: Given labels in {0, 1}, `(n,)`, at least five of each.
-      hidden_size: Width of the networks.
-      n_epochs: Passes through the data.
 
     Returns:
       A `LabelErrors`.
@@ -83,8 +78,6 @@ def label_errors(
     """
     check_key(key)
     check_examples(X, y)
-    hidden_size = check_count("hidden_size", hidden_size)
-    n_epochs = check_count("n_epochs", n_epochs)
     labels = np.asarray(y).astype(np.int32)
     counts = np.bincount(labels, minlength=2)
     if counts.min() < N_FOLDS:
@@ -96,7 +89,7 @@ def label_errors(
 
     def judge(key: jax.Array, targets: NDArray[np.float64]) -> NDArray[np.float64]:
         logits = [
-            _judge(view_key, view, targets, labels, hidden_size, n_epochs)
+            _judge(view_key, view, targets, labels)
             for view_key, view in zip(jax.random.split(key, len(views)), views, strict=True)
         ]
         return np.stack(logits)
@@ -153,7 +146,8 @@ def _summarize(
     is_wrong = wrong > 0.5
     right = np.where(labels == 1, logits, -logits)
     return LabelErrors(
-        order=np.lexsort((right, -wrong)),  # logits tell apart what probabilities do not
+        # Logits tell apart what probabilities do not, up to their rounding.
+        order=np.lexsort((right, -np.round(wrong, 12))),
         probability_wrong=wrong,
         probs=probs,
         suggested=np.where(is_wrong, 1 - labels, labels),
@@ -178,7 +172,7 @@ def probability_wrong(
 
 
 def estimate_noise_rate(probs: NDArray[np.float64], labels: NDArray[np.int32]) -> float:
-    """Share of labels that contradict sure predictions; at least 0.001, at most 0.4.
+    """Share of labels that contradict sure predictions, at most 0.4.
 
     Args:
       probs: Out-of-fold probabilities of label 1, `(n,)`.
@@ -188,8 +182,25 @@ def estimate_noise_rate(probs: NDArray[np.float64], labels: NDArray[np.int32]) -
     for label, sure in ((0, 1 - probs), (1, probs)):
         n_sure = max(_SURE_ROWS, int(_SURE_SHARE * (sure > 0.5).sum()))
         surest = np.argsort(-sure, kind="stable")[:n_sure]
-        shares.append(float((labels[surest] != label).mean()))
-    return min(max(min(shares), _LEAST_NOISE), _MOST_NOISE)
+        # As many rows can tell, by Jeffreys' prior: none wrong of 20 is not a rate of 0.
+        n_wrong = int((labels[surest] != label).sum())
+        shares.append((n_wrong + 0.5) / (len(surest) + 1))
+    return min(*shares, _MOST_NOISE)
+
+
+def network_settings(n: int) -> dict[str, Any]:
+    """How a network is trained on n rows; see `out_of_fold_logits`.
+
+    20 passes, and more where these would be less than 300 steps.
+    """
+    batch_size = min(n, 64 if n < 10_000 else 256)
+    return {
+        "hidden_size": 64,
+        "n_epochs": max(20, -(-300 // (n // batch_size))),
+        "batch_size": batch_size,
+        "learning_rate": 3e-3,
+        "weight_decay": 1.0,
+    }
 
 
 def _judge(
@@ -197,31 +208,26 @@ def _judge(
     X: jax.Array,
     targets: NDArray[np.float64],
     labels: NDArray[np.int32],
-    hidden_size: int,
-    n_epochs: int,
 ) -> NDArray[np.float64]:
     fold_key, train_key = jax.random.split(key)
     y = jnp.asarray(labels)
     folds = jnp.stack(
         [stratified_folds(k, y, N_FOLDS) for k in jax.random.split(fold_key, _N_REPEATS)]
     )
-    n = len(labels)
     logits = out_of_fold_logits(
         train_key,
         X,
         jnp.asarray(targets, X.dtype),
         folds,
         n_folds=N_FOLDS,
-        hidden_size=hidden_size,
-        n_epochs=n_epochs,
-        batch_size=min(n, 64 if n < 10_000 else 256),
-        learning_rate=3e-3,
-        weight_decay=1.0,
+        **network_settings(len(labels)),
     )
     return np.asarray(logits, np.float64)
 
 
-def _best_share(logits: NDArray[np.float64], labels: NDArray[np.int32]) -> NDArray:
+def _best_share(
+    logits: NDArray[np.float64], labels: NDArray[np.int32]
+) -> NDArray[np.float64]:
     """Shares of one or two views whose mixed logits predict the labels best."""
     if len(logits) == 1:
         return np.ones(1)

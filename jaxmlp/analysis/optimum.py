@@ -1,10 +1,11 @@
 """The minimum of the penalised loss, where influence and Laplace are at home."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -106,9 +107,11 @@ def descend(
     objective = penalized(_weighted_loss, l2, penalize_bias=True)
     data = (X, y, share)
     is_smooth = len(params) == 1
-    found, before = _lbfgs(params, objective, data, n_steps if is_smooth else n_steps // 10)
-    if not is_smooth:
-        found, before = _anneal(found, objective, data, n_steps - n_steps // 10)
+    n_first = n_steps if is_smooth else n_steps // 10
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes types
+        found, before = _lbfgs(params, objective, data, n_first)
+        if not is_smooth:
+            found, before = _anneal(found, objective, data, n_steps - n_first)
     at_start = objective.evaluate(params, *data).value
     value = objective.evaluate(found, *data).value
     is_better = value <= at_start
@@ -133,19 +136,19 @@ _Data = tuple[jax.Array, jax.Array, jax.Array]
 def _lbfgs(
     params: Params, objective: Objective, data: _Data, n_steps: int
 ) -> tuple[Params, jax.Array]:
-    """Steps until the gradient vanishes or the value stays; and the value before the last."""
+    """Steps until gradient or progress vanish; and the value before the last step."""
     optimizer = optax.lbfgs(memory_size=20)
 
     def value_of(params: Params) -> jax.Array:
         return objective.value(params, *data)
 
-    def goes_on(carry: tuple) -> jax.Array:
+    def goes_on(carry: Any) -> jax.Array:
         k, _, _, found, before = carry
-        tiny = jnp.finfo(found.value.dtype).eps
+        tiny = float(np.finfo(found.value.dtype).eps)
         has_moved = (before - found.value) > tiny * jnp.abs(found.value)
         return (k < n_steps) & ((k == 0) | has_moved) & (optax.tree.norm(found.grads) > 0)
 
-    def step(carry: tuple) -> tuple:
+    def step(carry: Any) -> Any:
         k, params, state, found, _ = carry
         updates, state = optimizer.update(
             found.grads,
@@ -170,7 +173,7 @@ def _anneal(
     """Adam with a step size that falls to 0; and the value before the last tenth."""
     optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, n_steps))
 
-    def step(_: int, carry: tuple) -> tuple:
+    def step(_: int, carry: Any) -> Any:
         params, state = carry
         updates, state = optimizer.update(
             objective.evaluate(params, *data).grads, state, params

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.sparse.linalg import cg
 
 from jaxmlp.analysis.rows import map_rows, matrix, n_parameters, rows_that_fit, sum_rows
@@ -19,6 +20,7 @@ from jaxmlp.gradients import (
     directional,
     inner_products,
     materialize,
+    norms,
     squared_norms,
     weighted_sum,
 )
@@ -29,6 +31,9 @@ _BLOCK_BYTES = 2**28
 _PANEL = 1024
 """Columns of a triangular inverse at a time."""
 
+_MOST_ITERATIONS = 10_000
+"""Of conjugate gradients; rounding ends them far sooner."""
+
 
 class Solver(Protocol):
     r"""What is asked of :math:`H^{-1}`; F has the rows of `factors`.
@@ -37,7 +42,9 @@ class Solver(Protocol):
     """
 
     @property
-    def rows(self) -> Factors: ...
+    def rows(self) -> Factors:
+        """S."""
+        ...
 
     def cross(self, factors: Factors) -> jax.Array:
         r""":math:`F H^{-1} S^\top`, `(m, n)`."""
@@ -75,18 +82,19 @@ class GramSolver(NamedTuple):
     l2: jax.Array
     cholesky: jax.Array
 
-    @classmethod
-    def make(cls, rows: Factors, l2: jax.Array) -> "GramSolver":
-        A = inner_products(rows, rows)
-        A = A.at[jnp.diag_indices_from(A)].add(l2)
-        return cls(rows, l2, _cholesky(A))
-
     def cross(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
         products = inner_products(self.rows, factors)
         half = _solve_lower(self.cholesky, products)
-        return _solve_lower(self.cholesky, half, transpose=True).T
+        found = _solve_lower(self.cholesky, half, transpose=True).T
+        # Rows of hardly any curvature are solved for with an error far above their size;
+        # the eigenvalues of H, at least λ, bound them.
+        lengths = norms(self.rows)[None, :] / self.l2
+        most = norms(factors)[:, None] * lengths
+        return jnp.clip(found, -most, most)
 
     def leverages(self) -> jax.Array:
+        """As in `Solver`."""
         n = self.rows.n_samples
         squares = []
         # Columns of L^-1 are zero above the diagonal: each panel solves what is below.
@@ -94,13 +102,16 @@ class GramSolver(NamedTuple):
             corner = self.cholesky[start:, start:]
             identity = jnp.eye(n - start, min(_PANEL, n - start), dtype=corner.dtype)
             squares.append(jnp.sum(_solve_lower(corner, identity) ** 2, axis=0))
-        return 1 - self.l2 * jnp.concatenate(squares)
+        leverages = 1 - self.l2 * jnp.concatenate(squares)
+        return jnp.clip(leverages, 0, squared_norms(self.rows) / self.l2)
 
     def covariance(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
         half = _solve_lower(self.cholesky, inner_products(self.rows, factors))
         return (inner_products(factors, factors) - half.T @ half) / self.l2
 
     def variance(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
         itemsize = self.cholesky.dtype.itemsize
         size = _block_of(factors, 3 * self.rows.n_samples * itemsize)
 
@@ -122,26 +133,25 @@ class ParameterSolver(NamedTuple):
     rows: Factors
     cholesky: jax.Array
 
-    @classmethod
-    def make(cls, rows: Factors, l2: jax.Array) -> "ParameterSolver":
-        H = gram_in_parameters(rows)
-        H = H.at[jnp.diag_indices_from(H)].add(l2)
-        return cls(rows, _cholesky(H))
-
     def cross(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
         half = _solve_lower(self.cholesky, matrix(factors).T)
         inverse = _solve_lower(self.cholesky, half, transpose=True)
         size = _matrix_block(self.rows)
         return map_rows(lambda block: matrix(block) @ inverse, self.rows, size).T
 
     def leverages(self) -> jax.Array:
+        """As in `Solver`."""
         return self.variance(self.rows)
 
     def covariance(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
         half = _solve_lower(self.cholesky, matrix(factors).T)
         return half.T @ half
 
     def variance(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
+
         def of_block(block: Factors) -> jax.Array:
             return jnp.sum(_solve_lower(self.cholesky, matrix(block).T) ** 2, axis=0)
 
@@ -163,21 +173,28 @@ class IterativeSolver(NamedTuple):
     l2: jax.Array
 
     def cross(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
+
         def of_block(block: Factors) -> jax.Array:
             return jax.vmap(partial(directional, self.rows))(self._solve(block))
 
         return map_rows(of_block, factors, self._size(factors))
 
     def leverages(self) -> jax.Array:
+        """As in `Solver`."""
         return self.variance(self.rows)
 
     def covariance(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
+
         def of_block(block: Factors) -> jax.Array:
             return jax.vmap(partial(directional, factors))(self._solve(block))
 
         return map_rows(of_block, factors, self._size(factors))
 
     def variance(self, factors: Factors) -> jax.Array:
+        """As in `Solver`."""
+
         def of_block(block: Factors) -> jax.Array:
             solutions = self._solve(block)
             products = jax.tree.map(
@@ -185,14 +202,14 @@ class IterativeSolver(NamedTuple):
                 solutions,
                 materialize(block),
             )
-            return sum(jax.tree.leaves(products)[1:], start=jax.tree.leaves(products)[0])
+            return jnp.sum(jnp.stack(jax.tree.leaves(products)), axis=0)
 
         return map_rows(of_block, factors, self._size(factors))
 
     def _solve(self, factors: Factors) -> Params:
         """The rows' solutions, stacked along a leading axis."""
         dtype = factors.scale.dtype
-        tolerance = 8 * float(jnp.finfo(dtype).eps)
+        tolerance = 8 * float(np.finfo(dtype).eps)
 
         def product(v: Params) -> Params:
             Hv = weighted_sum(self.rows, directional(self.rows, v))
@@ -210,7 +227,15 @@ class IterativeSolver(NamedTuple):
         return _block_of(factors, itemsize * (of_rows + 6 * n_parameters(factors.params)))
 
 
-_MOST_ITERATIONS = 10_000
+def make_solver(name: str, rows: Factors, l2: jax.Array) -> Solver:
+    """Factorises what the name says, and nothing for `"cg"`; traced."""
+    if name == "gram":
+        A = inner_products(rows, rows)
+        return GramSolver(rows, l2, _cholesky(_add_to_diagonal(A, l2)))
+    if name == "parameters":
+        H = gram_in_parameters(rows)
+        return ParameterSolver(rows, _cholesky(_add_to_diagonal(H, l2)))
+    return IterativeSolver(rows, l2)
 
 
 def gram_in_parameters(rows: Factors) -> jax.Array:
@@ -230,6 +255,10 @@ def _matrix_block(factors: Factors) -> int:
 
 def _block_of(factors: Factors, row_bytes: int) -> int:
     return rows_that_fit(factors.n_samples, row_bytes, _BLOCK_BYTES)
+
+
+def _add_to_diagonal(A: jax.Array, value: jax.Array) -> jax.Array:
+    return A.at[jnp.diag_indices_from(A)].add(value)
 
 
 def _cholesky(A: jax.Array) -> jax.Array:

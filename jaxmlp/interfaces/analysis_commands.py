@@ -91,7 +91,7 @@ def audit(
         print(json.dumps({**found.summary, "out": out and str(out), **listed}))
     elif not quiet:
         print_notes(found.summary["notes"])
-        print_audit(found.summary, rows, out and str(out))
+        print_audit(found.summary, rows, None if out is None else str(out))
 
 
 def explain(
@@ -113,8 +113,8 @@ def explain(
         typer.Option(
             parser=parse_positive,
             metavar="LAMBDA",
-            help="Strength of the penalty in the analysis; by default that of the training, "
-            "or, where that was 0, the one with the highest marginal likelihood.",
+            help="Strength of the penalty in the analysis; by default that of the "
+            "training, or, where that was 0, the one with the highest marginal likelihood.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -34,6 +34,7 @@ def about(data: Path | None) -> Iterator[None]:
 
 
 def read_for(model: Model, data: Path) -> pa.Table:
+    """Reads a table with the types that the model knows."""
     kinds = model.preprocessor.kinds
     texts = [name for name, kind in kinds.items() if kind == "categorical"]
     if isinstance(model.classes.positive, str):

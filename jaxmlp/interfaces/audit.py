@@ -15,6 +15,7 @@ from jaxmlp.analysis import (
     label_errors_from_logits,
     leave_one_out,
 )
+from jaxmlp.analysis.label_errors import N_FOLDS
 from jaxmlp.core import forward
 from jaxmlp.data.columns import Values, decode, infer_kinds
 from jaxmlp.data.errors import DataError
@@ -62,14 +63,14 @@ def audit_table(table: pa.Table, target: str, seed: int) -> Audit:
     ]
     if not preprocessor.rules:
         raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))
-    try:
-        found = label_errors(jax.random.key(seed), preprocessor.encode(columns), y)
-    except ValueError as error:
-        counts = np.bincount(y, minlength=2)
+    counts = np.bincount(y, minlength=2)
+    if counts.min() < N_FOLDS:
         raise DataError(
-            f"target column {target!r}: at least 5 rows of each label are needed, not "
-            f"{counts[0]} and {counts[1]}"
-        ) from error
+            f"target column {target!r}: at least {N_FOLDS} rows of each label are needed, "
+            f"not {counts[0]} of {as_text(classes.negative)} and {counts[1]} of "
+            f"{as_text(classes.positive)}"
+        )
+    found = label_errors(jax.random.key(seed), preprocessor.encode(columns), y)
     return _audit(found, columns, y, classes, notes)
 
 

@@ -332,8 +332,8 @@ def predict(
         bool,
         typer.Option(
             "--std",
-            help="Add the columns std, of the logit, and averaged, the probability averaged "
-            "over it; needs --train.",
+            help="Add the columns std, of the logit, and averaged, the probability "
+            "averaged over it; needs --train.",
         ),
     ] = False,
     train: Annotated[

@@ -37,9 +37,7 @@ def predict_with_std(model: Model, part: TrainingPart, table: pa.Table) -> Uncer
     """
     X = model.features(table).astype(np.float64)
     found = [
-        laplace(
-            member.params, part.X, part.y, X, l2=member.l2, sample_weight=part.weight
-        )
+        laplace(member.params, part.X, part.y, X, l2=member.l2, sample_weight=part.weight)
         for member in find_members(model, part, None)
     ]
     means, variances, probs = (

@@ -1,6 +1,7 @@
 import sys
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -25,6 +26,7 @@ def cli(monkeypatch, capfd):
         capfd.readouterr()
         with pytest.raises(SystemExit) as finished:
             command.run()
+        jax.config.update("jax_enable_x64", False)  # some commands switch it on
         return Finished(finished.value.code or 0, *capfd.readouterr())
 
     return run

@@ -176,18 +176,18 @@ def test_tensors_of_another_model_are_refused(cli, model, data, tmp_path):
         load_model(other)
 
 
-@pytest.mark.parametrize("format", [1, 2])
-def test_models_of_earlier_formats_can_be_read(model, data, format):
+@pytest.mark.parametrize("version", [1, 2])
+def test_models_of_earlier_formats_can_be_read(model, data, version):
     table = read_table(data)
     expected, _ = load_model(model).predict(table)
     tensors = load_file(model / "model.safetensors")
     tensors.pop(ROWS)
-    if format == 1:  # one network, not a stack
+    if version == 1:  # one network, not a stack
         tensors = {name: array[0] for name, array in tensors.items()}
     save_file(tensors, model / "model.safetensors")
     description = json.loads((model / "model.json").read_text())
     del description["training"]
-    (model / "model.json").write_text(json.dumps({**description, "format": format}))
+    (model / "model.json").write_text(json.dumps({**description, "format": version}))
     loaded = load_model(model)
     assert loaded.origin is None
     np.testing.assert_array_equal(loaded.predict(table)[0], expected)

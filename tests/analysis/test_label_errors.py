@@ -1,0 +1,133 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmlp.analysis import label_errors, label_errors_from_logits
+from jaxmlp.analysis.cross_fit import encodings, out_of_fold_logits, stratified_folds
+from jaxmlp.analysis.label_errors import estimate_noise_rate, probability_wrong
+
+FIT = {
+    "n_folds": 5,
+    "hidden_size": 8,
+    "n_epochs": 4,
+    "batch_size": 16,
+    "learning_rate": 3e-3,
+    "weight_decay": 1.0,
+}
+
+
+def flipped_rings(n=400, rate=0.1, seed=0):
+    """Two rings, which no line parts, with some labels flipped."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    angle, radius = rng.uniform(0, 2 * np.pi, n), 1 + y + 0.2 * rng.normal(size=n)
+    X = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    is_flipped = rng.random(n) < rate
+    return 1000 * X, np.where(is_flipped, 1 - y, y), is_flipped
+
+
+def test_finds_flipped_labels_and_their_number():
+    X, y, is_flipped = flipped_rings(1000)
+    found = label_errors(jax.random.key(0), X, y)
+    n_flipped = is_flipped.sum()
+    assert is_flipped[found.order[: n_flipped // 2]].mean() > 0.95
+    assert 0.06 < found.noise_rate < 0.14
+    assert 0.7 * n_flipped < found.n_expected < 1.3 * n_flipped
+    suspected = found.probability_wrong > 0.5
+    assert found.n_suggested == suspected.sum()
+    assert 0.75 < is_flipped[suspected].mean() <= 1
+    np.testing.assert_array_equal(found.suggested == y, ~suspected)
+    assert (np.diff(found.probability_wrong[found.order]) <= 0).all()
+    np.testing.assert_array_equal(np.sort(found.order), np.arange(len(y)))
+    # What a wrong probability costs, against saying the noise rate of each.
+    wrong = found.probability_wrong
+    assert ((wrong - is_flipped) ** 2).mean() < 0.5 * 0.1 * 0.9
+    again = label_errors(jax.random.key(0), X, y)
+    np.testing.assert_array_equal(again.probability_wrong, wrong)
+
+
+def test_clean_labels_are_left_alone():
+    X, y, _ = flipped_rings(rate=0)
+    found = label_errors(jax.random.key(0), X, y)
+    assert found.noise_rate < 0.03
+    assert found.n_suggested <= 4
+
+
+def test_no_network_judges_what_it_learned():
+    """A row's own label, however wrong, does not change its logit."""
+    X, y, _ = flipped_rings(60)
+    view = jnp.asarray(encodings(X)[0])
+    folds = stratified_folds(jax.random.key(1), jnp.asarray(y), 5)[None]
+    targets = np.array(y, np.float32)
+    before = out_of_fold_logits(jax.random.key(2), view, targets, folds, **FIT)
+    targets[7] = 1 - targets[7]
+    after = out_of_fold_logits(jax.random.key(2), view, targets, folds, **FIT)
+    assert after[7] == before[7]
+    others = folds[0] != folds[0, 7]
+    assert (after[others] != before[others]).mean() > 0.9
+
+
+def test_folds_share_each_label():
+    y = jnp.asarray(np.r_[np.zeros(23), np.ones(12)].astype(int))
+    folds = np.asarray(stratified_folds(jax.random.key(0), y, 5))
+    for label, rows in ((0, folds[:23]), (1, folds[23:])):
+        counts = np.bincount(rows, minlength=5)
+        assert counts.max() - counts.min() <= 1, label
+    assert (np.diff(folds) != 0).any()
+
+
+def test_views_of_the_features():
+    X = np.c_[np.arange(100.0), np.arange(100) % 2, np.ones(100)]
+    plain, bent = encodings(X)
+    assert plain.shape == (100, 3)
+    assert bent.shape == (100, 3 + 9)  # neither the binary nor the constant column
+    assert np.isfinite(bent).all()
+    assert np.abs(plain).max() < 3
+    np.testing.assert_allclose(bent[:, 3:].sum(axis=1), 0, atol=1e-5)  # hats add up to 1
+    assert len(encodings(X[:, 1:])) == 1
+
+
+def test_bayes_rule():
+    probs, labels = np.array([0.9, 0.9, 0.2]), np.array([1, 0, 0])
+    wrong = probability_wrong(probs, labels, 0.1)
+    wanted = [0.1 * 0.1 / (0.1 * 0.1 + 0.9 * 0.9), 0.5, 0.1 * 0.2 / (0.1 * 0.2 + 0.9 * 0.8)]
+    np.testing.assert_allclose(wrong, wanted, rtol=1e-12)
+
+
+def test_noise_rate_is_that_of_the_surest_rows():
+    probs = np.r_[np.linspace(0.001, 0.4, 500), np.linspace(0.6, 0.999, 500)]
+    labels = (probs > 0.5).astype(int)
+    assert estimate_noise_rate(probs, labels) == pytest.approx(0.5 / 101)
+    labels[:500:10] = 1
+    labels[500::4] = 0
+    assert estimate_noise_rate(probs, labels) == pytest.approx(10.5 / 101)
+
+
+def test_from_logits_ranks_by_the_margin():
+    """Also where probabilities are so near to 0 and 1 that they are taken for equal."""
+    logits = np.array([11.0, 12.0, -10.0, 3.0] + [4.0] * 20 + [-4.0] * 20)
+    y = np.array([0, 0, 1, 1] + [1] * 20 + [0] * 20)
+    found = label_errors_from_logits(logits, y)
+    assert found.order[:3].tolist() == [1, 0, 2]
+    assert found.suggested[:4].tolist() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"X": np.full((60, 2), np.nan)}, "X must be finite; row 0, column 0"),
+        ({"y": np.zeros(60)}, "y must hold at least 5 rows of each label.*60 of 0 and 0"),
+        ({"y": np.full(60, 2)}, "y must hold labels 0 and 1"),
+        ({"key": 0}, "key must be one JAX random key"),
+    ],
+)
+def test_bad_input(changed, message):
+    X, y, _ = flipped_rings(60)
+    with pytest.raises(ValueError, match=message):
+        label_errors(**{"key": jax.random.key(0), "X": X, "y": y, **changed})
+
+
+def test_bad_logits():
+    with pytest.raises(ValueError, match="logits must be finite; row 1"):
+        label_errors_from_logits([0.0, np.inf], [0, 1])

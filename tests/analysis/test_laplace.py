@@ -1,0 +1,99 @@
+"""Averages over Gaussians, and the evidence, against quadrature and determinants."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from jaxmlp import bce_with_logits
+from jaxmlp.analysis import evidence, laplace
+from jaxmlp.analysis.laplace import mean_sigmoid
+from tests.analysis.dense import Dense
+from tests.helpers import DEPTHS, make_data, make_params
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3, -4.0, 30.0])
+@pytest.mark.parametrize("variance", [0.0, 1e-6, 0.5, 1.0, 1.001, 20.0, 1e4])
+def test_mean_of_the_sigmoid(mean, variance, x64):
+    std = np.sqrt(variance)
+
+    def integrand(x):
+        sigmoid = 0.5 * (1 + np.tanh((mean + std * x) / 2))
+        return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi) * sigmoid
+
+    kinks = [k for k in (-mean / std,) if abs(k) < 10] if std else None
+    wanted, _ = quad(integrand, -10, 10, points=kinks, epsabs=1e-13, limit=500)
+    found = mean_sigmoid(jnp.array([mean]), jnp.array([variance]))
+    # quad's own error is of this order where the sigmoid is steep.
+    np.testing.assert_allclose(found, [wanted], rtol=0, atol=1e-10)
+
+
+def test_mean_of_the_sigmoid_in_float32():
+    mean, variance = jnp.array([0.0, 2.0, -90.0]), jnp.array([9.0, 0.0, 1.0])
+    found = mean_sigmoid(mean, variance)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[:2], [0.5, 1 / (1 + np.exp(-2))], rtol=1e-6)
+    assert np.isfinite(found).all()
+
+
+def test_averaged_probabilities_are_nearer_to_one_half(x64):
+    params = make_params(DEPTHS[1], np.float64)
+    X, y, _ = make_data(40, dtype=np.float64)
+    found = laplace(params, X, y, X, l2=0.01)
+    plain = np.asarray(1 / (1 + np.exp(-found.mean)))
+    assert (np.abs(found.probs - 0.5) < np.abs(plain - 0.5)).all()
+    assert ((found.probs - 0.5) * (plain - 0.5) > 0).all()
+    assert found.covariance is None
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("n", [20, 300])  # fewer and more rows than parameters
+@pytest.mark.parametrize("weighted", [False, True])
+def test_evidence(depth, n, weighted, x64):
+    params = make_params(DEPTHS[depth], np.float64)
+    X, y, weight = make_data(n, dtype=np.float64, weighted=weighted)
+    y[:2] = [0, 1]
+    theta = np.concatenate([np.ravel(leaf) for layer in params for leaf in layer])
+
+    def log_marginal(l2):
+        dense = Dense(params, X, y, l2, weight)
+        losses = np.asarray(bce_with_logits(jnp.asarray(dense.z), y))
+        fit = dense.share @ losses + l2 / 2 * theta @ theta
+        _, logdet = np.linalg.slogdet(dense.H / l2)
+        return -dense.total * fit - logdet / 2
+
+    given = evidence(params, X, y, l2=0.03, sample_weight=weight)
+    np.testing.assert_allclose(
+        given.log_marginal_likelihood, log_marginal(0.03), rtol=1e-10
+    )
+    assert float(given.l2) == 0.03
+    best = evidence(params, X, y, sample_weight=weight)
+    chosen = float(best.l2)
+    highest = log_marginal(chosen)
+    np.testing.assert_allclose(best.log_marginal_likelihood, highest, rtol=1e-10)
+    for factor in (0.2, 0.9, 1.1, 5):
+        assert log_marginal(chosen * factor) < highest
+    dense = Dense(params, X, y, chosen, weight)
+    undamped = dense.H - chosen * np.eye(len(theta))
+    effective = np.trace(dense.inverse @ undamped)
+    np.testing.assert_allclose(best.n_effective, effective, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"l2": 0.0}, "l2 must be above 0"),
+        ({"y": np.zeros(20)}, "y holds label 0.0 only"),
+        ({"memory_limit": 1000}, "the evidence needs .* of a matrix of size 20"),
+        (
+            {"params": jax.tree.map(lambda a: 0 * a, make_params((5, 1)))},
+            "params are all 0",
+        ),
+    ],
+)
+def test_bad_input(changed, message):
+    X, y, _ = make_data(20)
+    arguments = {"params": make_params(DEPTHS[1]), "X": X, "y": y, **changed}
+    with pytest.raises(ValueError, match=message):
+        evidence(**arguments)

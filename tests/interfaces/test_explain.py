@@ -1,0 +1,186 @@
+"""`jaxmlp explain` and `predict --std`, against the library's own functions."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmlp import forward
+from jaxmlp.analysis import evidence, influence, laplace
+from jaxmlp.data.fingerprint import fingerprint
+from jaxmlp.data.tables import read_table, write_table
+from jaxmlp.interfaces.model import load_model
+from tests.interfaces.conftest import SMALL, make_table
+
+
+@pytest.fixture
+def ensemble(cli, data, tmp_path):
+    out = tmp_path / "ensemble"
+    options = ("--seeds", "2", "--ensemble", "2", "--l2", "0.02", *SMALL)
+    balanced = ("--class-weight", "balanced")
+    finished = cli("train", data, "--target", "bought", "--out", out, *options, *balanced)
+    assert finished.code == 0
+    return out
+
+
+def training_part(model, data):
+    loaded, table = load_model(model), read_table(data)
+    rows = np.flatnonzero(loaded.origin.is_training)
+    X, y = loaded.features(table).astype(float), loaded.labels(table)
+    return loaded, X, X[rows], y[rows], rows
+
+
+def members(loaded):
+    for k in range(loaded.networks[0].b.shape[0]):
+        yield jax.tree.map(lambda a, k=k: jnp.asarray(a[k], jnp.float64), loaded.networks)
+
+
+def test_pushes_are_mean_influences(cli, ensemble, data, x64):
+    finished = cli("explain", ensemble, "--train", data, "--row", 5, "--json", "--top", 3)
+    assert (finished.code, finished.err) == (0, "")
+    found = json.loads(finished.out)
+    loaded, X, X_train, y_train, rows = training_part(ensemble, data)
+    weight = (len(y_train) / (2 * np.bincount(y_train)))[y_train]
+    pushes, logits = [], []
+    for params in members(loaded):
+        pushes.append(
+            -influence(params, X_train, y_train, X[5:6], l2=0.02, sample_weight=weight)[0]
+        )
+        logits.append(float(forward(params, X[5:6])[0]))
+    push = np.mean(pushes, axis=0)
+    assert found["logit"] == pytest.approx(np.mean(logits), rel=1e-9)
+    assert found["l2"] == [0.02, 0.02]
+    assert not found["l2_is_chosen"]
+    assert found["training_rows"] == len(rows)
+    table = read_table(data)
+    for side, order in (("up", np.argsort(-push)), ("down", np.argsort(push))):
+        assert [other["row"] for other in found[side]] == rows[order[:3]].tolist()
+        for other, i in zip(found[side], order, strict=False):
+            assert other["logit_push"] == pytest.approx(push[i], rel=1e-6)
+            assert other["label"] == table["bought"][other["row"]].as_py()
+            assert other["features"]["job"] == table["job"][other["row"]].as_py()
+
+
+def test_penalty_is_chosen_where_there_was_none(cli, model, data, tmp_path, x64):
+    queries = tmp_path / "queries.csv"
+    write_table(make_table(4, seed=1).drop_columns(["bought"]), queries)
+    arguments = ("explain", model, "--train", data, "--row", 2, "--query", queries)
+    finished = cli(*arguments, "--json")
+    assert (finished.code, finished.err) == (0, "")
+    found = json.loads(finished.out)
+    loaded, _, X_train, y_train, _ = training_part(model, data)
+    wanted = float(evidence(next(members(loaded)), X_train, y_train).l2)
+    assert found["l2"] == [pytest.approx(wanted, rel=1e-6)]
+    assert found["l2_is_chosen"]
+    assert not found["is_training_row"]
+    assert found["features"]["job"] == read_table(queries)["job"][2].as_py()
+    shown = cli(*arguments)
+    assert "chosen by marginal likelihood" in shown.out
+    assert "row 2: predicted" in shown.out
+    given = json.loads(cli(*arguments, "--json", "--l2", "0.5").out)
+    assert given["l2"] == [0.5]
+
+
+def test_std_is_that_of_the_mixture(cli, ensemble, data, x64):
+    finished = cli("predict", ensemble, data, "--std", "--train", data, "--json")
+    assert (finished.code, finished.err) == (0, "")
+    found = json.loads(finished.out)
+    loaded, X, X_train, y_train, _ = training_part(ensemble, data)
+    weight = (len(y_train) / (2 * np.bincount(y_train)))[y_train]
+    parts = [
+        laplace(params, X_train, y_train, X, l2=0.02, sample_weight=weight)
+        for params in members(loaded)
+    ]
+    means = np.stack([part.mean for part in parts])
+    variance = np.mean([part.variance for part in parts], axis=0) + means.var(axis=0)
+    np.testing.assert_allclose(found["std"], np.sqrt(variance), rtol=1e-6)
+    averaged = np.mean([part.probs for part in parts], axis=0)
+    np.testing.assert_allclose(found["averaged"], averaged, rtol=1e-6)
+    plain = json.loads(cli("predict", ensemble, data, "--json").out)
+    np.testing.assert_allclose(found["probability"], plain["probability"], rtol=1e-5)
+
+
+def other_tables(data, folder):
+    table = read_table(data)
+    values = table["x"].to_pylist()
+    values[3] = 0.123
+    labels = table["bought"].to_pylist()
+    labels[0] = "yes" if labels[0] == "no" else "no"
+    names = table.column_names
+    changed = {
+        "rows.csv": table.slice(1),
+        "value.csv": table.set_column(names.index("x"), "x", [values]),
+        "label.csv": table.set_column(names.index("bought"), "bought", [labels]),
+        "order.csv": table.take(list(range(len(labels)))[::-1]),
+        "column.csv": table.drop_columns(["job"]),
+    }
+    for name, other in changed.items():
+        write_table(other, folder / name)
+    return changed
+
+
+def test_other_training_data_is_refused(cli, model, data, tmp_path):
+    for name in other_tables(data, tmp_path):
+        finished = cli("explain", model, "--train", tmp_path / name, "--row", 0)
+        assert finished.code == 2
+        assert finished.err.startswith(f"jaxmlp: error: {tmp_path / name}: ")
+        lacks = name == "column.csv"
+        message = "lacks 1 column" if lacks else "not the table that the model was trained"
+        assert message in finished.err
+        assert finished.err.count("\n") == 1
+
+
+def test_the_same_table_as_parquet_is_taken(cli, model, data, tmp_path):
+    table = read_table(data)
+    names = table.column_names
+    write_table(table.select(names[::-1]), tmp_path / "data.parquet")
+    finished = cli("explain", model, "--train", tmp_path / "data.parquet", "--row", 0)
+    assert finished.code == 0
+
+
+def test_models_without_a_record(cli, model, data):
+    description = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps({**description, "training": None}))
+    finished = cli("explain", model, "--train", data, "--row", 0)
+    assert finished.code == 2
+    assert "keeps no record of its training rows" in finished.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("explain", "--row", "120"), "there is no row 120: the table has 120 rows"),
+        (("explain", "--row", "-1"), "--row"),
+        (("explain", "--row", "0", "--l2", "0"), "'0' is not a positive number"),
+        (("explain", "--row", "0", "--query", "none.csv"), "none.csv: no such file"),
+    ],
+)
+def test_bad_usage(cli, model, data, arguments, message):
+    name, *rest = arguments
+    finished = cli(name, model, "--train", data, *rest)
+    assert finished.code == 2
+    assert message in finished.err
+    assert finished.err.count("\n") == 1
+
+
+def test_std_needs_the_training_table(cli, model, data):
+    for flags in (["--std"], ["--train", data]):
+        finished = cli("predict", model, data, *flags)
+        assert finished.code == 2
+        assert "--std and --train go together" in finished.err
+
+
+def test_fingerprint_tells_missing_from_text():
+    import pyarrow as pa
+
+    y = np.array([0, 1])
+    texts = [["ab", ""], ["a", "b"], ["-", None], [None, "-"], ["ab", None]]
+    marks = {fingerprint({"c": pa.array(text)}, y) for text in texts}
+    assert len(marks) == len(texts)
+    numbers = [[1.0, np.nan], [np.nan, 1.0], [0.0, 1.0], [-0.0, 1.0], [0.1, 1.0]]
+    marks = [fingerprint({"c": np.array(values)}, y) for values in numbers]
+    assert len(set(marks)) == 4  # 0 and -0 are one
+    single = np.float32(0.1).astype(float)
+    assert fingerprint({"c": np.array([single, 1.0])}, y) == marks[-1]
