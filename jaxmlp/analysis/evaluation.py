@@ -206,11 +206,11 @@ def linear_datamodeling_score(
         jax.random.split(key, n_subsets)
     )
     # The mean over the subset, as in training on it: its rows weigh n / n_kept.
-    is_kept = orders < n_kept
+    scores = jnp.asarray(scores)
+    is_kept = (orders < n_kept).astype(scores.dtype)
     networks = retrain(params, X, y, is_kept * (n / n_kept), l2=l2, n_steps=n_steps)
     logits = jax.vmap(forward, (0, None))(networks, X_query)
-    scores = jnp.asarray(scores)
-    predicted = (~is_kept).astype(scores.dtype) @ scores.T
+    predicted = (1 - is_kept) @ scores.T
     ranks = [jax.scipy.stats.rankdata(a, axis=0) for a in (predicted, logits)]
     return jax.vmap(_correlation, (1, 1))(*ranks)
 
