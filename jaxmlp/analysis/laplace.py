@@ -17,11 +17,11 @@ from jaxmlp.analysis.curvature import (
 )
 from jaxmlp.analysis.rows import n_parameters
 from jaxmlp.analysis.solvers import gram_in_parameters
-from jaxmlp.analysis.validate import check_training
+from jaxmlp.analysis.validate import check_training, is_traced
 from jaxmlp.core.factors import Factors
 from jaxmlp.core.params import Params
+from jaxmlp.core.validate import check_number
 from jaxmlp.gradients import inner_products
-from jaxmlp.gradients.validate import check_positive
 
 
 class Laplace(NamedTuple):
@@ -207,9 +207,9 @@ def evidence(
             f"the evidence needs {needed / 2**30:.1f} GiB for the eigenvalues of a matrix "
             f"of size {size}, more than memory_limit: give fewer rows, or raise it"
         )
-    if l2 is not None:
-        check_positive("l2", l2)
-    elif not any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(params)):
+    if l2 is not None and not is_traced(l2):
+        check_number("l2", l2, "a finite number above 0", lambda x: 0 < x < float("inf"))
+    if l2 is None and not any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(params)):
         raise ValueError("params are all 0: the evidence grows with l2 without end")
     return _evidence(params, X, y, l2, sample_weight)
 

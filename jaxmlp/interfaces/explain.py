@@ -8,10 +8,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jaxmlp.analysis import influence
+from jaxmlp.analysis.curvature import MEMORY_LIMIT, choose_solver
 from jaxmlp.core import forward
 from jaxmlp.data.errors import DataError
 from jaxmlp.interfaces.model import Model
-from jaxmlp.interfaces.origin import TrainingPart, find_members
+from jaxmlp.interfaces.origin import Member, TrainingPart, find_members
 
 
 def explain_row(
@@ -59,6 +60,8 @@ def explain_row(
             X_query,
             l2=member.l2,
             sample_weight=part.weight,
+            # Without a matrix, leverages take a run of conjugate gradients a row.
+            newton=_solver_of(member, part) != "cg",
         )
         changes.append(np.asarray(found[0]))
         logits.append(float(forward(member.params, X_query)[0]))
@@ -83,6 +86,11 @@ def explain_row(
         "l2": [member.l2 for member in members],
         "l2_is_chosen": any(member.is_chosen for member in members),
     }
+
+
+def _solver_of(member: Member, part: TrainingPart) -> str:
+    """What `influence` factorises for this network."""
+    return choose_solver(member.params, len(part.y), member.l2, "auto", MEMORY_LIMIT)
 
 
 def _describe(

@@ -88,6 +88,9 @@ def find_members(model: Model, part: TrainingPart, l2: float | None) -> list[Mem
       model: The model, with its origin.
       part: Its training rows.
       l2: Strength to take instead of those that the networks were trained with.
+
+    Raises:
+      DataError: A network was trained without penalty, and none can be chosen for it.
     """
     assert model.origin is not None
     members = []
@@ -95,7 +98,13 @@ def find_members(model: Model, part: TrainingPart, l2: float | None) -> list[Mem
         params = jax.tree.map(lambda a, k=k: jnp.asarray(a[k], jnp.float64), model.networks)
         strength = trained_with if l2 is None else l2
         if is_chosen := strength == 0:
-            found = evidence(params, part.X, part.y, sample_weight=part.weight)
+            try:
+                found = evidence(params, part.X, part.y, sample_weight=part.weight)
+            except ValueError as error:
+                raise DataError(
+                    "the model was trained without penalty, and none can be chosen: "
+                    f"{error}; train it with --l2"
+                ) from error
             strength = float(found.l2)
         members.append(Member(params, strength, is_chosen))
     return members

@@ -83,7 +83,8 @@ def test_evidence(depth, n, weighted, x64):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"l2": 0.0}, "l2 must be above 0"),
+        ({"l2": 0.0}, "l2 must be a finite number above 0, not 0.0"),
+        ({"l2": np.inf}, "l2 must be a finite number above 0, not inf"),
         ({"y": np.zeros(20)}, "y holds label 0.0 only"),
         ({"memory_limit": 1000}, "the evidence needs .* of a matrix of size 20"),
         (

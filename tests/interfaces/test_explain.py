@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from jaxmlp import forward
 from jaxmlp.analysis import evidence, influence, laplace
 from jaxmlp.data.fingerprint import fingerprint
 from jaxmlp.data.tables import read_table, write_table
+from jaxmlp.interfaces import explain
 from jaxmlp.interfaces.model import load_model
 from tests.interfaces.conftest import SMALL, make_table
 
@@ -146,6 +148,29 @@ def test_models_without_a_record(cli, model, data):
     finished = cli("explain", model, "--train", data, "--row", 0)
     assert finished.code == 2
     assert "keeps no record of its training rows" in finished.err
+
+
+def test_dead_network_without_penalty_is_refused(cli, model, data):
+    """The evidence of weights that are all 0 grows with the penalty without end."""
+    tensors = load_file(model / "model.safetensors")
+    rows = tensors.pop("training.rows")
+    dead = {name: 0 * array for name, array in tensors.items()}
+    save_file({**dead, "training.rows": rows}, model / "model.safetensors")
+    finished = cli("explain", model, "--train", data, "--row", 0)
+    assert finished.code == 2
+    assert "params are all 0" in finished.err
+    assert "train it with --l2" in finished.err
+    assert finished.err.count("\n") == 1
+    assert cli("explain", model, "--train", data, "--row", 0, "--l2", "0.1").code == 0
+
+
+def test_first_order_where_no_matrix_fits(cli, ensemble, data, monkeypatch):
+    arguments = ("explain", ensemble, "--train", data, "--row", 5, "--json", "--top", 1)
+    newton = json.loads(cli(*arguments).out)
+    monkeypatch.setattr(explain, "choose_solver", lambda *_: "cg")
+    first = json.loads(cli(*arguments).out)
+    assert first["up"][0]["row"] == newton["up"][0]["row"]
+    assert 0 < first["up"][0]["logit_push"] < newton["up"][0]["logit_push"]
 
 
 @pytest.mark.parametrize(
