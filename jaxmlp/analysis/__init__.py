@@ -18,14 +18,16 @@ from jaxmlp.analysis.label_errors import (
     label_errors,
     label_errors_from_logits,
 )
-from jaxmlp.analysis.laplace import Evidence, Laplace, evidence, laplace
+from jaxmlp.analysis.laplace import Laplace, laplace
 from jaxmlp.analysis.optimum import Optimum, optimum
+from jaxmlp.analysis.strength import Evidence, LaplaceStrength, evidence, laplace_l2
 from jaxmlp.analysis.tracin import tracin
 
 __all__ = [
     "Evidence",
     "LabelErrors",
     "Laplace",
+    "LaplaceStrength",
     "LeaveOneOutCheck",
     "Optimum",
     "evidence",
@@ -34,6 +36,7 @@ __all__ = [
     "label_errors",
     "label_errors_from_logits",
     "laplace",
+    "laplace_l2",
     "leave_one_out",
     "leave_one_out_check",
     "linear_datamodeling_score",

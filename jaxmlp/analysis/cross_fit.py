@@ -26,8 +26,9 @@ def stratified_folds(key: jax.Array, y: jax.Array, n_folds: int) -> jax.Array:
 def encodings(X: NDArray[Any]) -> list[NDArray[np.float32]]:
     r"""Two views of the features: standardised, and with piecewise-linear columns beside.
 
-    A column with more than two values gets nine hat functions between its quantiles, so
-    that the first layer can bend it; both views bend tails by
+    A column with more than two values gets, for each of eight bins between its quantiles,
+    the share of the bin that a value has passed, :math:`\min(\max((x - k_j) / (k_{j+1} -
+    k_j), 0), 1)`, so that the first layer can bend it; both views bend tails by
     :math:`x / \sqrt{1 + (x / 3)^2}`.
 
     Source:
@@ -37,19 +38,19 @@ def encodings(X: NDArray[Any]) -> list[NDArray[np.float32]]:
     scale = X.std(axis=0)
     plain = (X - X.mean(axis=0)) / np.where(scale > 0, scale, 1)
     plain /= np.sqrt(1 + (plain / 3) ** 2)
-    hats = [hat for column in X.T if (hat := _hats(column)) is not None]
+    bins = [passed for column in X.T if (passed := _bins(column)) is not None]
     views = [plain.astype(np.float32)]
-    if hats and 4 * len(X) * sum(hat.shape[1] for hat in hats) <= _MOST_BYTES:
-        views.append(np.concatenate([plain, *hats], axis=1).astype(np.float32))
+    if bins and 4 * len(X) * sum(passed.shape[1] for passed in bins) <= _MOST_BYTES:
+        views.append(np.concatenate([plain, *bins], axis=1).astype(np.float32))
     return views
 
 
-def _hats(column: NDArray[np.float64]) -> NDArray[np.float32] | None:
+def _bins(column: NDArray[np.float64]) -> NDArray[np.float32] | None:
     knots = np.unique(np.quantile(column, np.linspace(0, 1, _N_KNOTS)))
     if len(knots) < 3 or len(np.unique(column)) < 3:  # a quantile may lie between values
         return None
-    hats = np.stack([np.interp(column, knots, unit) for unit in np.eye(len(knots))], axis=1)
-    return (hats - hats.mean(axis=0)).astype(np.float32)
+    passed = np.clip((column[:, None] - knots[:-1]) / np.diff(knots), 0, 1)
+    return (passed - passed.mean(axis=0)).astype(np.float32)
 
 
 @partial(jax.jit, static_argnames=("n_folds", "hidden_size", "n_epochs", "batch_size"))

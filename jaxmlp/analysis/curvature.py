@@ -178,18 +178,33 @@ def _prepare(
     solver: SolverName,
 ) -> Training:
     logits, found = curved_rows(params, X, y, sample_weight)
-    sign = 2 * jnp.asarray(y, logits.dtype) - 1
-    # Beyond, quotients would overflow that belong to curvatures of 0.
-    most = -0.9 * float(np.log(np.finfo(logits.dtype).tiny))
-    margins = jnp.maximum(sign * logits, -most)
+    sign, margins = _margins(logits, y)
     return Training(
         solver=make_solver(solver, found.rows, jnp.asarray(l2, logits.dtype)),
         logits=logits,
-        # The quotients, cancelled: finite where the curvature underflows.
+        # The quotient, cancelled: finite where the curvature underflows.
         working=-sign * jnp.sqrt(found.share) * jnp.exp(-margins / 2),
-        gap=-sign * (1 + jnp.exp(-margins)),
+        gap=newton_gap(logits, y),
         total_weight=found.total_weight,
     )
+
+
+def newton_gap(logits: jax.Array, y: ArrayLike) -> jax.Array:
+    r""":math:`(\hat y_i - y_i) / (\hat y_i (1 - \hat y_i))`, `(n,)`, finite."""
+    sign, margins = _margins(logits, y)
+    return -sign * (1 + jnp.exp(-margins))
+
+
+def without_themselves(leverages: jax.Array, gap: jax.Array) -> jax.Array:
+    """Newton's change of each row's logit when it is removed, `(n,)`."""
+    return leverages / (1 - leverages) * gap
+
+
+def _margins(logits: jax.Array, y: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    sign = 2 * jnp.asarray(y, logits.dtype) - 1
+    # Beyond, quotients would overflow that belong to curvatures of 0.
+    most = -0.9 * float(np.log(np.finfo(logits.dtype).tiny))
+    return sign, jnp.maximum(sign * logits, -most)
 
 
 _logit_factors = jax.jit(logit_factors_augmented)

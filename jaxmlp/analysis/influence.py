@@ -15,6 +15,7 @@ from jaxmlp.analysis.curvature import (
     Training,
     fit_curvature,
     query_factors,
+    without_themselves,
 )
 from jaxmlp.analysis.rows import take
 from jaxmlp.analysis.validate import check_query
@@ -264,15 +265,12 @@ def _of_groups(
 
 @jax.jit
 def _own_change(training: Training) -> jax.Array:
-    leverages = training.solver.leverages()
-    change = leverages / (1 - leverages) * training.gap
-    return jnp.where(leverages > 0, change, 0)  # the gap may be infinite
+    return without_themselves(training.solver.leverages(), training.gap)
 
 
 @jax.jit
 def _own_change_at_first_order(training: Training) -> jax.Array:
-    leverages = training.solver.leverages()
-    return jnp.where(leverages > 0, leverages * training.gap, 0)
+    return training.solver.leverages() * training.gap
 
 
 @partial(jax.jit, static_argnames=("output", "newton"))

@@ -10,6 +10,9 @@ from jaxmlp.core.factors import Factors
 from jaxmlp.core.params import Params
 from jaxmlp.gradients import materialize
 
+_BLOCK_BYTES = 2**28
+"""Size of a temporary array that is made block by block."""
+
 
 def n_parameters(params: Params) -> int:
     """Number of weights and biases, P."""
@@ -27,9 +30,15 @@ def take(factors: Factors, rows: jax.Array) -> Factors:
     return Factors(factors.params, *jax.tree.map(lambda a: a[rows], factors[1:]))
 
 
-def rows_that_fit(n_rows: int, row_bytes: int, memory_limit: int) -> int:
-    """Number of rows in a block, from 1 to n_rows, that stays within the memory."""
-    return max(1, min(n_rows, memory_limit // max(1, row_bytes)))
+def rows_in_block(factors: Factors, row_bytes: int) -> int:
+    """Number of rows, from 1 to all, that a temporary array is made of at a time."""
+    return max(1, min(factors.n_samples, _BLOCK_BYTES // max(1, row_bytes)))
+
+
+def matrix_block(factors: Factors) -> int:
+    """Number of rows that are written out at a time."""
+    itemsize = factors.scale.dtype.itemsize
+    return rows_in_block(factors, 2 * itemsize * n_parameters(factors.params))
 
 
 def map_rows(function: Callable[[Factors], Any], factors: Factors, size: int) -> Any:

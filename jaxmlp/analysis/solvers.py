@@ -13,7 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.sparse.linalg import cg
 
-from jaxmlp.analysis.rows import map_rows, matrix, n_parameters, rows_that_fit, sum_rows
+from jaxmlp.analysis.rows import (
+    map_rows,
+    matrix,
+    matrix_block,
+    n_parameters,
+    rows_in_block,
+    sum_rows,
+)
 from jaxmlp.core.factors import Factors
 from jaxmlp.core.params import Params
 from jaxmlp.gradients import (
@@ -24,9 +31,6 @@ from jaxmlp.gradients import (
     squared_norms,
     weighted_sum,
 )
-
-_BLOCK_BYTES = 2**28
-"""Size of a temporary array that is made block by block."""
 
 _PANEL = 1024
 """Columns of a triangular inverse at a time."""
@@ -96,10 +100,12 @@ class GramSolver(NamedTuple):
     def leverages(self) -> jax.Array:
         """As in `Solver`."""
         n = self.rows.n_samples
-        squares = []
+        squares: list[jax.Array] = []
         # Columns of L^-1 are zero above the diagonal: each panel solves what is below.
         for start in range(0, n, _PANEL):
-            corner = self.cholesky[start:, start:]
+            # One after the other: side by side, the corners take several times L's memory.
+            L, squares = jax.lax.optimization_barrier((self.cholesky, squares))
+            corner = L[start:, start:]
             identity = jnp.eye(n - start, min(_PANEL, n - start), dtype=corner.dtype)
             squares.append(jnp.sum(_solve_lower(corner, identity) ** 2, axis=0))
         leverages = 1 - self.l2 * jnp.concatenate(squares)
@@ -113,7 +119,7 @@ class GramSolver(NamedTuple):
     def variance(self, factors: Factors) -> jax.Array:
         """As in `Solver`."""
         itemsize = self.cholesky.dtype.itemsize
-        size = _block_of(factors, 3 * self.rows.n_samples * itemsize)
+        size = rows_in_block(factors, 3 * self.rows.n_samples * itemsize)
 
         def of_block(block: Factors) -> jax.Array:
             half = _solve_lower(self.cholesky, inner_products(self.rows, block))
@@ -137,7 +143,7 @@ class ParameterSolver(NamedTuple):
         """As in `Solver`."""
         half = _solve_lower(self.cholesky, matrix(factors).T)
         inverse = _solve_lower(self.cholesky, half, transpose=True)
-        size = _matrix_block(self.rows)
+        size = matrix_block(self.rows)
         return map_rows(lambda block: matrix(block) @ inverse, self.rows, size).T
 
     def leverages(self) -> jax.Array:
@@ -155,7 +161,7 @@ class ParameterSolver(NamedTuple):
         def of_block(block: Factors) -> jax.Array:
             return jnp.sum(_solve_lower(self.cholesky, matrix(block).T) ** 2, axis=0)
 
-        return map_rows(of_block, factors, _matrix_block(factors))
+        return map_rows(of_block, factors, matrix_block(factors))
 
 
 class IterativeSolver(NamedTuple):
@@ -224,7 +230,9 @@ class IterativeSolver(NamedTuple):
         widths = [array.shape[1] for array in self.rows.inputs]
         itemsize = factors.scale.dtype.itemsize
         of_rows = 2 * self.rows.n_samples * max(widths)
-        return _block_of(factors, itemsize * (of_rows + 6 * n_parameters(factors.params)))
+        return rows_in_block(
+            factors, itemsize * (of_rows + 6 * n_parameters(factors.params))
+        )
 
 
 def make_solver(name: str, rows: Factors, l2: jax.Array) -> Solver:
@@ -245,16 +253,7 @@ def gram_in_parameters(rows: Factors) -> jax.Array:
         J = matrix(block)
         return J.T @ J
 
-    return sum_rows(of_block, rows, _matrix_block(rows))
-
-
-def _matrix_block(factors: Factors) -> int:
-    itemsize = factors.scale.dtype.itemsize
-    return _block_of(factors, 2 * itemsize * n_parameters(factors.params))
-
-
-def _block_of(factors: Factors, row_bytes: int) -> int:
-    return rows_that_fit(factors.n_samples, row_bytes, _BLOCK_BYTES)
+    return sum_rows(of_block, rows, matrix_block(rows))
 
 
 def _add_to_diagonal(A: jax.Array, value: jax.Array) -> jax.Array:

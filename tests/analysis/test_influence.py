@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from jaxmlp import Layer, bce_with_logits
-from jaxmlp.analysis import influence, laplace, leave_one_out, self_influence, solvers
+from jaxmlp.analysis import (
+    influence,
+    laplace,
+    leave_one_out,
+    rows,
+    self_influence,
+    solvers,
+)
 from jaxmlp.analysis.curvature import choose_solver, fit_curvature, query_factors
 from tests.analysis.dense import Dense, jacobian
 from tests.helpers import DEPTHS, make_data, make_params
@@ -120,8 +127,8 @@ def test_groups(solver, x64):
             newton=newton,
             solver=solver,
         )
-        for column, rows in zip(found.T, groups, strict=True):
-            close(column, dense.group(X_query, list(rows), newton=newton))
+        for column, group in zip(found.T, groups, strict=True):
+            close(column, dense.group(X_query, list(group), newton=newton))
 
 
 def test_probability_and_loss(x64):
@@ -204,7 +211,7 @@ def test_blocks_change_nothing(solver, x64, monkeypatch):
     whole = influence(params, X, y, X_query, l2=L2, solver=solver)
     variance = laplace(params, X, y, X_query, l2=L2, solver=solver).variance
     jax.clear_caches()
-    monkeypatch.setattr(solvers, "_BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(rows, "_BLOCK_BYTES", 20_000)
     monkeypatch.setattr(solvers, "_PANEL", 8)
     close(influence(params, X, y, X_query, l2=L2, solver=solver), whole)
     close(laplace(params, X, y, X_query, l2=L2, solver=solver).variance, variance)

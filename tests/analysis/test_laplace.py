@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from jaxmlp import bce_with_logits
-from jaxmlp.analysis import evidence, laplace
+from jaxmlp import Layer, bce_with_logits
+from jaxmlp.analysis import evidence, laplace, laplace_l2
 from jaxmlp.analysis.laplace import mean_sigmoid
 from tests.analysis.dense import Dense
 from tests.helpers import DEPTHS, make_data, make_params
@@ -80,13 +80,66 @@ def test_evidence(depth, n, weighted, x64):
     np.testing.assert_allclose(best.n_effective, effective, rtol=1e-6)
 
 
+def left_out_losses(dense, X, y, weight, strength):
+    """Of each row, averaged over what the inverse of the other rows' matrix leaves open."""
+    at = Dense(dense.params, X, y, strength, weight)
+    variance = np.empty(len(y))
+    for i, J in enumerate(at.J):
+        without = at.H - at.d[i] * np.outer(J, J)
+        variance[i] = J @ np.linalg.solve(without, J) / at.total
+    towards_label = np.where(y == 1, 1, -1) * dense.leave_one_out()
+    probs = np.asarray(mean_sigmoid(jnp.asarray(towards_label), variance))
+    return -np.log(np.maximum(probs, np.finfo(np.float64).tiny))
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize(("n", "scale"), [(20, 1), (100, 2)])  # the second is too sure
+@pytest.mark.parametrize("weighted", [False, True])
+def test_strength_by_left_out_rows(depth, n, weighted, scale, x64):
+    params = jax.tree.map(lambda a: scale * a, make_params(DEPTHS[depth], np.float64))
+    X, y, weight = make_data(n, dtype=np.float64, weighted=weighted)
+    y[:2] = [0, 1]
+    found = laplace_l2(params, X, y, l2=0.01, sample_weight=weight)
+
+    dense = Dense(params, X, y, 0.01, weight)
+    plain = np.logaddexp(0, np.where(y == 1, -1, 1) * dense.leave_one_out())
+    losses = {
+        strength: left_out_losses(dense, X, y, weight, strength)
+        for strength in 0.01 * 10 ** np.arange(0, 4.01, 0.25)
+    }
+    best = min(losses, key=lambda strength: losses[strength] @ dense.share)
+    gains = plain - losses[best]
+    gain = gains @ dense.share
+    error = np.sqrt(np.sum((dense.share * (gains - gain)) ** 2))
+    np.testing.assert_allclose(found.plain_log_loss, plain @ dense.share, rtol=1e-7)
+    if gain > 2 * error:
+        np.testing.assert_allclose(found.l2, best, rtol=1e-12)
+        np.testing.assert_allclose(found.log_loss, losses[best] @ dense.share, rtol=1e-7)
+    else:
+        assert found.l2 == 1e10
+        assert found.log_loss == found.plain_log_loss
+    if scale == 2 and not weighted:
+        assert gain > 2 * error  # both ends of the rule are tried
+
+
+def test_strength_of_a_network_that_is_right(x64):
+    """Nothing is gained where the rows that are left out are predicted as they are."""
+    params = (Layer(jnp.array([[1.0]]), jnp.zeros(1)),)
+    x = np.linspace(-2, 2, 2000)
+    y = (np.random.default_rng(0).random(2000) < 1 / (1 + np.exp(-x))).astype(int)
+    found = laplace_l2(params, x[:, None], y, l2=0.01)
+    assert found.l2 == 1e10
+    sure = laplace(params, x[:, None], y, x[:, None], l2=found.l2)
+    np.testing.assert_allclose(sure.probs, 1 / (1 + np.exp(-x)), rtol=1e-10)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"l2": 0.0}, "l2 must be a finite number above 0, not 0.0"),
         ({"l2": np.inf}, "l2 must be a finite number above 0, not inf"),
         ({"y": np.zeros(20)}, "y holds label 0.0 only"),
-        ({"memory_limit": 1000}, "the evidence needs .* of a matrix of size 20"),
+        ({"memory_limit": 1000}, "the eigenvalues of a matrix of size 20 need"),
         (
             {"params": jax.tree.map(lambda a: 0 * a, make_params((5, 1)))},
             "params are all 0",

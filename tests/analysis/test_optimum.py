@@ -19,6 +19,7 @@ from jaxmlp.analysis import (
 from tests.helpers import make_data, make_params, penalized_loss
 
 L2 = 0.02
+FEW = 1000  # steps, enough for logistic regression
 
 
 def separable(n=80, dtype=np.float64):
@@ -40,7 +41,7 @@ def test_logistic_regression_is_scipy_s(weighted, x64):
 
     wanted = minimize(objective, np.zeros(6), options={"gtol": 1e-10})
     start = make_params((5, 1), np.float64)
-    found = optimum(start, X, y, l2=L2, sample_weight=weight)
+    found = optimum(start, X, y, l2=L2, sample_weight=weight, n_steps=FEW)
     theta = np.r_[found.params[0].w[:, 0], found.params[0].b]
     np.testing.assert_allclose(theta, wanted.x, atol=1e-5)
     np.testing.assert_allclose(found.value, wanted.fun, rtol=1e-9)
@@ -67,7 +68,7 @@ def test_network_ends_where_no_small_step_helps(x64):
 
 def test_never_worse_than_at_the_start(x64):
     X, y = separable()
-    best = optimum(make_params((5, 8, 1), np.float64), X, y, l2=L2, n_steps=2000)
+    best = optimum(make_params((5, 8, 1), np.float64), X, y, l2=L2, n_steps=500)
     again = optimum(best.params, X, y, l2=L2, n_steps=1)
     assert again.value <= best.value
 
@@ -78,44 +79,43 @@ def test_retraining_without_a_row_is_training_without_it(x64):
     weights = np.ones((3, 80))
     weights[0, 7] = 0
     weights[1, 9] = 2
-    found = retrain(start, X, y, weights, l2=L2)
-    # The sum is divided by all 80, so the mean over 79 has a stronger penalty.
-    without = optimum(start, np.delete(X, 7, 0), np.delete(y, 7), l2=L2 * 80 / 79)
-    np.testing.assert_allclose(found[0].w[0], without.params[0].w, atol=1e-6)
-    X_twice, y_twice = np.r_[X, X[9:10]], np.r_[y, y[9]]
-    twice = optimum(start, X_twice, y_twice, l2=L2 * 80 / 81)
-    np.testing.assert_allclose(found[0].w[1], twice.params[0].w, atol=1e-6)
-    np.testing.assert_allclose(
-        found[0].w[2], optimum(start, X, y, l2=L2).params[0].w, atol=1e-6
-    )
+    found = retrain(start, X, y, weights, l2=L2, n_steps=FEW)
+    without = np.delete(np.arange(80), 7)
+    twice = np.r_[np.arange(80), 9]
+    for i, rows in enumerate((without, twice)):
+        # The sum is divided by all 80, so the mean over 79 has a stronger penalty.
+        l2 = L2 * 80 / len(rows)
+        wanted = optimum(start, X[rows], y[rows], l2=l2, n_steps=FEW)
+        np.testing.assert_allclose(found[0].w[i], wanted.params[0].w, atol=1e-6)
 
 
 def test_logistic_regression_predicts_its_own_retraining(x64):
     X, y = separable()
-    params = optimum(make_params((5, 1), np.float64), X, y, l2=L2).params
-    check = leave_one_out_check(params, X, y, l2=L2, rows=np.arange(20))
+    params = optimum(make_params((5, 1), np.float64), X, y, l2=L2, n_steps=FEW).params
+    check = leave_one_out_check(params, X, y, l2=L2, rows=np.arange(20), n_steps=FEW)
     assert check.own > 0.999
     assert check.others > 0.999
     assert check.predicted.shape == check.retrained.shape == (20, 80)
     # One Newton step falls short of retraining by a few per cent of the largest change.
     np.testing.assert_allclose(check.predicted, check.retrained, atol=0.02)
     key = jax.random.key(0)
-    score = linear_datamodeling_score(key, params, X, y, X[:9], l2=L2)
+    subsets = {"n_subsets": 40, "n_steps": FEW}
+    score = linear_datamodeling_score(key, params, X, y, X[:9], l2=L2, **subsets)
     assert score.shape == (9,)
     assert score.mean() > 0.95
     noise = jax.random.normal(key, (9, 80))
-    other = linear_datamodeling_score(key, params, X, y, X[:9], l2=L2, scores=noise)
+    other = linear_datamodeling_score(
+        key, params, X, y, X[:9], l2=L2, scores=noise, **subsets
+    )
     assert abs(other.mean()) < 0.4
-    opposite = linear_datamodeling_score(key, params, X, y, X[:9], l2=L2, scores=-noise)
-    np.testing.assert_allclose(opposite, -other, atol=1e-12)
 
 
 def test_network_predicts_its_own_retraining(x64):
     X, y = separable(60)
     start = make_params((5, 6, 1), np.float64)
-    params = optimum(start, X, y, l2=0.05, n_steps=4000).params
+    params = optimum(start, X, y, l2=0.05, n_steps=2000).params
     check = leave_one_out_check(
-        params, X, y, l2=0.05, rows=np.arange(0, 60, 5), n_steps=1500
+        params, X, y, l2=0.05, rows=np.arange(0, 60, 6), n_steps=1000
     )
     assert check.own > 0.9
     assert check.others > 0.6
@@ -123,7 +123,7 @@ def test_network_predicts_its_own_retraining(x64):
 
 def test_flipped_labels_are_found():
     X, y = load_breast_cancer(return_X_y=True)
-    assert label_error_check(jax.random.key(0), X[:300], y[:300]) > 0.85
+    assert label_error_check(jax.random.key(0), X[:200], y[:200]) > 0.85
 
     def at_random(key, X, y):
         return label_errors_from_logits(jax.random.normal(key, y.shape), y)
