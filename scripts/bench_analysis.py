@@ -232,6 +232,7 @@ def labels(args: argparse.Namespace) -> None:
 
     found: dict[str, dict[str, list[float]]] = {}
     seconds: dict[str, list[float]] = {}
+    wrong, flipped = [], []
     for name in TEN:
         X, truth = load(args.data, name, args.most_rows)
         for seed in range(args.seeds):
@@ -240,6 +241,8 @@ def labels(args: argparse.Namespace) -> None:
             began = time.perf_counter()
             own = label_errors(jax.random.key(seed), X, y)
             took = {"jaxmlp": time.perf_counter() - began}
+            wrong.append(own.probability_wrong)
+            flipped.append(is_flipped)
             scores = {"jaxmlp": own.probability_wrong}
             probs = {}
             for peer, make in PEERS.items():
@@ -263,16 +266,28 @@ def labels(args: argparse.Namespace) -> None:
         method: statistics.mean(statistics.mean(v) for v in by.values())
         for method, by in found.items()
     }
+    own_means = {name: statistics.mean(v) for name, v in found["jaxmlp"].items()}
+    print(f"{means.pop('jaxmlp'):.4f} in the mean: jaxmlp")
     for method, value in sorted(means.items(), key=lambda item: -item[1]):
         wins = sum(
-            statistics.mean(found["jaxmlp"][name]) > statistics.mean(by)
-            for name, by in found[method].items()
+            own_means[name] > statistics.mean(v) for name, v in found[method].items()
         )
-        print(
-            f"{value:.4f} in the mean: {method} (jaxmlp above it on {wins} of {len(TEN)})"
-        )
+        print(f"{value:.4f} in the mean, below jaxmlp's on {wins} of {len(TEN)}: {method}")
     for method, values in seconds.items():
         print(f"{statistics.mean(values):.1f} s a table: {method}")
+    calibration(np.concatenate(wrong), np.concatenate(flipped))
+
+
+def calibration(wrong: np.ndarray, is_flipped: np.ndarray) -> None:
+    """What share of the labels with such a probability of being wrong are."""
+    edges = np.array([0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9])
+    which = np.digitize(wrong, edges)
+    for i, low in enumerate([0, *edges]):
+        rows = which == i
+        print(
+            f"probability_wrong from {low:g}: {rows.sum()} labels, "
+            f"mean {wrong[rows].mean():.3f}, {is_flipped[rows].mean():.3f} of them flipped"
+        )
 
 
 def network_probs(view: int) -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:
