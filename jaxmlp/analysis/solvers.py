@@ -222,7 +222,13 @@ class IterativeSolver(NamedTuple):
             return jax.tree.map(lambda a, b: a + self.l2 * b, Hv, v)
 
         def solve_one(gradient: Params) -> Params:
-            return cg(product, gradient, tol=tolerance, maxiter=_MOST_ITERATIONS)[0]
+            # Not constant zeros: the sum over (h @ constant) * delta, compiled for a CPU
+            # by jaxlib 0.12.0.1, reads memory that nobody wrote.
+            zeros = jax.tree.map(lambda array: 0 * array, gradient)
+            found, _ = cg(
+                product, gradient, x0=zeros, tol=tolerance, maxiter=_MOST_ITERATIONS
+            )
+            return found
 
         return jax.vmap(solve_one)(materialize(factors))
 

@@ -68,6 +68,16 @@ def test_solvers_match_explicit_inverse(depth, weighted, solver, x64):
     close(variance, np.diag(J @ dense.inverse @ J.T))
 
 
+def test_conjugate_gradients_start_from_zeros_that_are_computed(x64):
+    """From constant ones, XLA's kernels for hundreds of rows read memory never written."""
+    X, y, _ = make_data(400, p=30, dtype=np.float64)
+    params = make_params((30, 16, 1), np.float64)
+    dense = Dense(params, X, y, L2)
+    variance = laplace(params, X, y, X[:9], l2=L2, solver="cg").variance
+    J = jacobian(params, X[:9])
+    close(variance, np.einsum("ip,pq,iq->i", J, dense.inverse, J) / 400)
+
+
 @pytest.mark.parametrize("solver", SOLVERS[:2])
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_matches_explicit_inverse(depth, solver, x64):
