@@ -60,18 +60,35 @@ TEN = (*SMALL, "page_blocks0", "caravan")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
-    parser.add_argument("--l2", type=float, nargs="+", default=[0.01, 0.03])
-    parser.add_argument("--rows", type=int, default=40, help="removed, of each table")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--most-rows", type=int, default=10_000, help="of a table")
-    parser.add_argument("--cleanlab-python", type=Path)
-    parser.add_argument("--n", type=int, default=10_000)
-    parser.add_argument("--first-order", action="store_true")
+    parts = "; ".join(f"{name}: {part.__doc__}" for name, part in PARTS.items())
+    parser.add_argument("part", choices=PARTS, help=parts)
+    parser.add_argument("--data", type=Path, help="folder of the tables")
+    parser.add_argument(
+        "--l2",
+        type=float,
+        nargs="+",
+        default=[0.01, 0.03],
+        help="strengths of the penalty in retraining and laplace",
+    )
+    parser.add_argument("--rows", type=int, default=40, help="removed in retraining")
+    parser.add_argument("--seeds", type=int, default=3, help="of flips in labels")
+    parser.add_argument(
+        "--most-rows", type=int, default=10_000, help="of a table in labels"
+    )
+    parser.add_argument("--cleanlab-python", type=Path, help="for labels")
+    parser.add_argument("--n", type=int, default=10_000, help="training rows in size")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float64", help="in size"
+    )
+    parser.add_argument(
+        "--first-order", action="store_true", help="without leverages, in size"
+    )
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
+    if args.part in ("retraining", "laplace", "labels") and args.data is None:
+        parser.error(f"{args.part} needs --data")
+    if args.part == "labels" and args.cleanlab_python is None:
+        parser.error("labels needs --cleanlab-python")
     PARTS[args.part](args)
 
 
@@ -92,14 +109,40 @@ def start(p: int, q: int) -> tuple:
 
 
 def agreement(args: argparse.Namespace) -> None:
-    """Against a written-out Jacobian and an explicit inverse."""
+    """Against a written-out Jacobian and an explicit inverse, in units of its greatest."""
     from sklearn.datasets import load_breast_cancer
 
     X, y = load_breast_cancer(return_X_y=True)
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     X, y, X_query = X[:400], y[:400], X[400:]
     l2 = 0.01
-    params = optimum(start(30, 16), X, y, l2=l2).params
+    first = start(30, 16)
+    places = {"start": first, "optimum": optimum(first, X, y, l2=l2).params}
+    for place, params in places.items():
+        wanted = dense(params, X, y, X_query, l2)
+        for dtype in ("float64", "float32"):
+            at, X_given, X_asked = jax.tree.map(
+                lambda a, dtype=dtype: jnp.asarray(a, dtype), (params, X, X_query)
+            )
+            given = (at, X_given, y)
+            for solver in ("gram", "parameters", "cg"):
+                how = {"l2": l2, "solver": solver}
+                found = {
+                    "influence": influence(*given, X_asked, **how),
+                    "leave-one-out": leave_one_out(*given, **how),
+                    "Laplace variance": laplace(*given, X_asked, **how).variance,
+                }
+                errors = (
+                    f"{name} {np.abs(found[name] - value).max() / np.abs(value).max():.1e}"
+                    for name, value in wanted.items()
+                )
+                print(f"{place}, {dtype}, {solver:10} {', '.join(errors)}", flush=True)
+
+
+def dense(
+    params: tuple, X: np.ndarray, y: np.ndarray, X_query: np.ndarray, l2: float
+) -> dict[str, np.ndarray]:
+    """The same from the whole Jacobian and the inverse of the whole matrix."""
 
     def jacobian(X: np.ndarray) -> np.ndarray:
         leaves = jax.tree.leaves(materialize(logit_factors(params, X)))
@@ -109,26 +152,13 @@ def agreement(args: argparse.Namespace) -> None:
     p, n = 1 / (1 + np.exp(-z)), len(y)
     J, J_query, d = jacobian(X), jacobian(X_query), p * (1 - p) / n
     inverse = np.linalg.inv((J.T * d) @ J + l2 * np.eye(J.shape[1]))
-    leverage = d * np.einsum("ip,pq,iq->i", J, inverse, J)
-    weight = (p - y) / n / (1 - leverage)
-    wanted = {
+    own = np.einsum("ip,pq,iq->i", J, inverse, J)
+    weight = (p - y) / n / (1 - d * own)
+    return {
         "influence": J_query @ inverse @ J.T * weight,
-        "leave-one-out": z + np.einsum("ip,pq,iq->i", J, inverse, J) * weight,
+        "leave-one-out": z + own * weight,
         "Laplace variance": np.einsum("ip,pq,iq->i", J_query, inverse, J_query) / n,
     }
-    for solver in ("gram", "parameters", "cg"):
-        found = {
-            "influence": influence(params, X, y, X_query, l2=l2, solver=solver),
-            "leave-one-out": leave_one_out(params, X, y, l2=l2, solver=solver),
-            "Laplace variance": laplace(
-                params, X, y, X_query, l2=l2, solver=solver
-            ).variance,
-        }
-        errors = (
-            f"{name} {np.abs(found[name] - value).max() / np.abs(value).max():.1e}"
-            for name, value in wanted.items()
-        )
-        print(f"{solver:10} greatest difference / greatest value: {', '.join(errors)}")
 
 
 def size(args: argparse.Namespace) -> None:
@@ -256,7 +286,7 @@ def labels(args: argparse.Namespace) -> None:
             for method, value in took.items():
                 seconds.setdefault(method, []).append(value)
         shown = {m: statistics.mean(by[name]) for m, by in found.items()}
-        best = {p: max(v for m, v in shown.items() if m.startswith(p)) for p in PEERS}
+        best = {p: max(v for m, v in shown.items() if m.startswith(f"{p}/")) for p in PEERS}
         print(
             f"{name:14} n {len(truth):5}: jaxmlp {shown['jaxmlp']:.3f}; cleanlab's best: "
             + ", ".join(f"{peer} {value:.3f}" for peer, value in best.items()),
