@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import pyarrow as pa
@@ -10,6 +10,7 @@ import typer
 
 from jaxmlp.data.tables import check_writable_name, read_table, write_table
 from jaxmlp.interfaces.arguments import (
+    AnalysisL2Option,
     DataArgument,
     JsonOption,
     ModelArgument,
@@ -21,7 +22,6 @@ from jaxmlp.interfaces.audit import audit_table, audit_with_model
 from jaxmlp.interfaces.console import print_audit, print_explanation, print_notes
 from jaxmlp.interfaces.explain import explain_row
 from jaxmlp.interfaces.model import load_model
-from jaxmlp.interfaces.options import parse_positive
 from jaxmlp.interfaces.origin import find_training_part
 
 TrainOption = Annotated[
@@ -45,6 +45,7 @@ def audit(
             "instead of training networks that find more.",
         ),
     ] = None,
+    l2: AnalysisL2Option = None,
     all_rows: Annotated[
         bool, typer.Option("--all", help="Write every row, not only the suspected ones.")
     ] = False,
@@ -72,6 +73,8 @@ def audit(
         raise typer.BadParameter(
             "give the target column, or --model, which knows it", param_hint="--target"
         )
+    if model is None and l2 is not None:
+        raise typer.BadParameter("it goes with --model", param_hint="--l2")
     if model is None:
         assert target is not None
         table = read_table(data)
@@ -82,7 +85,7 @@ def audit(
         loaded = load_model(model)
         table = read_for(loaded, data)
         with about(data):
-            found = audit_with_model(loaded, table)
+            found = audit_with_model(loaded, table, l2)
     rows = found.table if all_rows else found.table.filter(pa.array(found.is_shown))
     if out is not None:
         write_table(rows, out)
@@ -108,15 +111,7 @@ def explain(
     top: Annotated[
         int, typer.Option(min=1, metavar="K", help="Rows to show for each direction.")
     ] = 5,
-    l2: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_positive,
-            metavar="LAMBDA",
-            help="Strength of the penalty in the analysis; by default that of the "
-            "training, or, where that was 0, the one with the highest marginal likelihood.",
-        ),
-    ] = None,
+    l2: AnalysisL2Option = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pyarrow as pa
 import typer
@@ -11,6 +11,7 @@ import typer
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.model import Model
+from jaxmlp.interfaces.options import parse_positive
 
 DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA", help="CSV or Parquet file, a row an example.")
@@ -22,6 +23,17 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object and nothing else.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+
+AnalysisL2Option = Annotated[
+    Any,
+    typer.Option(
+        "--l2",
+        parser=parse_positive,
+        metavar="LAMBDA",
+        help="Strength of the penalty in the analysis; by default that of the training, "
+        "or, where that was 0, the one with the highest marginal likelihood.",
+    ),
+]
 
 
 @contextmanager

@@ -74,11 +74,16 @@ def audit_table(table: pa.Table, target: str, seed: int) -> Audit:
     return _audit(found, columns, y, classes, notes)
 
 
-def audit_with_model(model: Model, table: pa.Table) -> Audit:
+def audit_with_model(model: Model, table: pa.Table, l2: float | None) -> Audit:
     """Looks for label errors with a trained model, in the table that it was trained on.
 
     Its training rows are judged by their leave-one-out logits, the others by their
     logits; those of an ensemble are the means of its networks'.
+
+    Args:
+      model: A trained model.
+      table: Its table.
+      l2: Strength of the penalty, or None, as in `find_members`.
 
     Raises:
       DataError: It is another table, or the model keeps no record of its own.
@@ -87,7 +92,7 @@ def audit_with_model(model: Model, table: pa.Table) -> Audit:
     X = model.features(table).astype(np.float64)
     y = model.labels(table)
     logits = []
-    for member in find_members(model, part, None):
+    for member in find_members(model, part, l2):
         z = np.array(forward(member.params, X))
         z[part.rows] = leave_one_out(
             member.params, part.X, part.y, l2=member.l2, sample_weight=part.weight

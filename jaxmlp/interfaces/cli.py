@@ -22,6 +22,7 @@ from jaxmlp.data.labels import as_text
 from jaxmlp.data.tables import check_writable_name, read_table, write_table
 from jaxmlp.interfaces.analysis_commands import audit, explain
 from jaxmlp.interfaces.arguments import (
+    AnalysisL2Option,
     DataArgument,
     JsonOption,
     ModelArgument,
@@ -340,6 +341,7 @@ def predict(
         Path | None,
         typer.Option(metavar="TABLE", help="The table that MODEL was trained on."),
     ] = None,
+    l2: AnalysisL2Option = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -355,6 +357,8 @@ def predict(
     """
     if with_std != (train is not None):
         raise typer.BadParameter("--std and --train go together", param_hint="--std")
+    if l2 is not None and not with_std:
+        raise typer.BadParameter("it goes with --std", param_hint="--l2")
     if out is not None:
         check_writable_name(out)
         if out.resolve() == data.resolve():
@@ -369,7 +373,7 @@ def predict(
         training = read_for(loaded, train)
         with about(train):
             part = find_training_part(loaded, training)
-        columns |= predict_with_std(loaded, part, table)._asdict()
+        columns |= predict_with_std(loaded, part, table, l2)._asdict()
     predictions = pa.table(columns)
     if out is not None:
         write_table(predictions, out)

@@ -24,13 +24,16 @@ class Uncertainty(NamedTuple):
     averaged: NDArray[np.float64]
 
 
-def predict_with_std(model: Model, part: TrainingPart, table: pa.Table) -> Uncertainty:
+def predict_with_std(
+    model: Model, part: TrainingPart, table: pa.Table, l2: float | None
+) -> Uncertainty:
     """Applies the Laplace approximation to each network.
 
     Args:
       model: A trained model.
       part: Its training rows.
       table: The rows to predict.
+      l2: Strength of the penalty, or None, as in `find_members`.
 
     Raises:
       DataError: A needed column is missing or holds what cannot be used.
@@ -38,7 +41,7 @@ def predict_with_std(model: Model, part: TrainingPart, table: pa.Table) -> Uncer
     X = model.features(table).astype(np.float64)
     found = [
         laplace(member.params, part.X, part.y, X, l2=member.l2, sample_weight=part.weight)
-        for member in find_members(model, part, None)
+        for member in find_members(model, part, l2)
     ]
     means, variances, probs = (
         np.stack([np.asarray(part) for part in parts])

@@ -3,12 +3,15 @@
 import json
 import re
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from jaxmlp import forward
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces.audit import audit_table
+from jaxmlp.interfaces.model import load_model
 from tests.interfaces.conftest import SMALL, make_table
 
 
@@ -81,6 +84,15 @@ def test_with_a_model(cli, flipped, tmp_path):
     rows = [found["row"] for found in json.loads(finished.out)["labels"]]
     assert len(rows) == 301
     assert len(wrong & set(rows[:20])) >= 6
+    # So strong a penalty that no row is missed: the plain logits judge.
+    options = ("--model", model, "--all", "--json")
+    damped = json.loads(cli("audit", data, *options, "--l2", "1e9").out)["labels"]
+    loaded, table = load_model(model), read_table(data)
+    X = loaded.features(table)
+    logits = jax.vmap(forward, (0, None))(loaded.networks, X)
+    sign = 2 * loaded.labels(table) - 1
+    order = np.argsort(sign * np.asarray(logits).mean(axis=0))
+    assert [found["row"] for found in damped[:5]] == order[:5].tolist()
     other = tmp_path / "other.csv"
     write_table(read_table(data).slice(1), other)
     finished = cli("audit", other, "--model", model)
@@ -100,6 +112,7 @@ def test_keeps_the_labels_type(tmp_path):
     ("arguments", "message"),
     [
         ((), "give the target column, or --model"),
+        (("--target", "bought", "--l2", "1"), "it goes with --model"),
         (("--target", "bougt"), "no target column 'bougt'; did you mean 'bought'?"),
         (("--target", "job"), "target column 'job'"),
         (("--target", "bought", "--out", "x.txt"), "must end in .csv or .parquet"),

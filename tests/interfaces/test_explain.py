@@ -104,6 +104,15 @@ def test_std_is_that_of_the_mixture(cli, ensemble, data, x64):
     np.testing.assert_allclose(found["probability"], plain["probability"], rtol=1e-5)
 
 
+def test_std_at_another_strength(cli, model, data, x64):
+    flags = ("--std", "--train", data, "--l2", "0.5", "--json")
+    found = json.loads(cli("predict", model, data, *flags).out)
+    loaded, X, X_train, y_train, _ = training_part(model, data)
+    (params,) = members(loaded)
+    wanted = laplace(params, X_train, y_train, X, l2=0.5)
+    np.testing.assert_allclose(found["std"], np.sqrt(wanted.variance), rtol=1e-6)
+
+
 def other_tables(data, folder):
     table = read_table(data)
     values = table["x"].to_pylist()
@@ -195,6 +204,9 @@ def test_std_needs_the_training_table(cli, model, data):
         finished = cli("predict", model, data, *flags)
         assert finished.code == 2
         assert "--std and --train go together" in finished.err
+    finished = cli("predict", model, data, "--l2", "0.1")
+    assert finished.code == 2
+    assert "it goes with --std" in finished.err
 
 
 def test_fingerprint_tells_missing_from_text():
