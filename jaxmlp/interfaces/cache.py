@@ -13,6 +13,10 @@ def keep_compiled_programs() -> None:
     Only the command does this: a library leaves JAX's configuration to its user. A folder
     named in the environment variable JAX_COMPILATION_CACHE_DIR is used instead.
     """
+    # Before, each program taken from the cache of some CPUs prints a page of warnings
+    # (github.com/openxla/xla/issues/44565).
+    if jax.__version_info__ < (0, 12):
+        return
     # A cache that cannot be written costs time, not results.
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -224,24 +224,34 @@ def print_explanation(found: dict[str, Any]) -> None:
         f"row {found['row']}: predicted [bold]{label}[/bold]; probability of {positive} "
         f"[bold]{found['probability']:.4f}[/bold], logit {found['logit']:.4f}"
     )
-    others = [*found["up"], *found["down"]]
-    table = Table("", f"row {found['row']}", *(f"row {other['row']}" for other in others))
-    pushes = [f"{other['logit_push']:+.4f}" for other in others]
-    table.add_row("push on the logit", "", *pushes)
-    changes = [f"{100 * other['probability_push']:+.2f}" for other in others]
-    table.add_row("push on the probability, points", "", *changes)
-    labels = [escape(as_text(other["label"])) for other in others]
-    table.add_row("label", "", *labels, end_section=True)
-    for name, value in found["features"].items():
-        values = [value, *(other["features"][name] for other in others)]
-        table.add_row(escape(name), *(escape(_shown(value)) for value in values))
-    console.print(table)
+    for direction in ("up", "down"):
+        if found[direction]:
+            console.print(_push_table(found, direction))
+        else:
+            console.print(f"no row pushed {direction}")
     strengths = ", ".join(f"{l2:.3g}" for l2 in dict.fromkeys(found["l2"]))
     chosen = " (chosen by marginal likelihood: trained without penalty)"
     console.print(
         f"of {found['training_rows']} training rows; λ = {strengths}"
         f"{chosen if found['l2_is_chosen'] else ''}"
     )
+
+
+def _push_table(found: dict[str, Any], direction: str) -> Table:
+    others = found[direction]
+    table = Table(title=f"pushed {direction}", title_justify="left")
+    for header in ("", f"row {found['row']}", *(f"row {other['row']}" for other in others)):
+        table.add_column(header, overflow="fold")
+    pushes = [f"{other['logit_push']:+.4f}" for other in others]
+    table.add_row("logit", "", *pushes)
+    changes = [f"{other['probability_push']:+.4f}" for other in others]
+    table.add_row("probability", "", *changes)
+    labels = [escape(as_text(other["label"])) for other in others]
+    table.add_row("label", "", *labels, end_section=True)
+    for name, value in found["features"].items():
+        values = [value, *(other["features"][name] for other in others)]
+        table.add_row(escape(name), *(escape(_shown(value)) for value in values))
+    return table
 
 
 def _shown(value: Any) -> str:

@@ -85,6 +85,22 @@ def test_penalty_is_chosen_where_there_was_none(cli, model, data, tmp_path, x64)
     assert given["l2"] == [0.5]
 
 
+def test_shows_a_table_for_each_direction(cli, model, data, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    finished = cli("explain", model, "--train", data, "--row", 5)
+    assert (finished.code, finished.err) == (0, "")
+    up, down = finished.out.split("pushed down")
+    assert "pushed up" in up
+    found = json.loads(cli("explain", model, "--train", data, "--row", 5, "--json").out)
+    for part, direction in ((up, "up"), (down, "down")):
+        for row in found[direction]:
+            assert f"{row['logit_push']:+.4f}" in part
+            assert f"{row['probability_push']:+.4f}" in part
+        assert all(name in part for name in ("x", "job", "flag"))
+    assert max(map(len, finished.out.splitlines())) <= 80
+    assert "…" not in finished.out
+
+
 def test_std_is_that_of_the_mixture(cli, ensemble, data, x64):
     finished = cli("predict", ensemble, data, "--std", "--train", data, "--json")
     assert (finished.code, finished.err) == (0, "")
