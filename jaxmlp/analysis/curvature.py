@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxmlp.analysis.rows import n_parameters
 from jaxmlp.analysis.solvers import (
+    MOST_ITERATIONS,
     GramSolver,
     IterativeSolver,
     ParameterSolver,
@@ -207,6 +208,19 @@ def _margins(logits: jax.Array, y: ArrayLike) -> tuple[jax.Array, jax.Array]:
     return sign, jnp.maximum(sign * logits, -most)
 
 
+def check_solved(training: Training, found: jax.Array) -> None:
+    """Refuses an answer for which conjugate gradients did not converge."""
+    if not isinstance(training.solver, IterativeSolver) or is_traced(found):
+        return
+    if bool(jnp.isfinite(found).all()):
+        return
+    raise ValueError(
+        f"conjugate gradients did not converge in {MOST_ITERATIONS} steps at "
+        f"l2={float(training.solver.l2):g} in {found.dtype}: {_remedy(found.dtype)}, or "
+        "another solver, if need be with a greater memory_limit"
+    )
+
+
 _logit_factors = jax.jit(logit_factors_augmented)
 
 
@@ -217,10 +231,14 @@ def _check_definite(solver: Solver, l2: ArrayLike) -> None:
     if bool(jnp.isfinite(solver.cholesky[-1, -1])):
         return
     dtype = solver.cholesky.dtype
+    raise ValueError(
+        "the damped Gauss-Newton matrix is not positive definite at "
+        f"l2={np.asarray(l2):g} in {dtype}: {_remedy(dtype)}"
+    )
+
+
+def _remedy(dtype: jnp.dtype) -> str:
     remedy = "give a greater l2"
     if dtype == jnp.float32:
         remedy += ", or compute in float64 (jax.enable_x64)"
-    raise ValueError(
-        "the damped Gauss-Newton matrix is not positive definite at "
-        f"l2={np.asarray(l2):g} in {dtype}: {remedy}"
-    )
+    return remedy

@@ -13,6 +13,7 @@ from jaxmlp.analysis.curvature import (
     MEMORY_LIMIT,
     SolverName,
     Training,
+    check_solved,
     fit_curvature,
     query_factors,
     without_themselves,
@@ -90,7 +91,8 @@ def influence(
 
     Raises:
       ValueError: An argument is not what it should be, the solver does not fit into
-        memory, or the matrix is not positive definite.
+        memory, the matrix is not positive definite, or conjugate gradients do not
+        converge (under `jax.jit`, the last two give NaN).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -121,6 +123,7 @@ def influence(
     else:
         rows, is_member = _pad_groups(groups, np.shape(X_train)[0])
         change = _of_groups(training, factors, rows, is_member, newton)
+    check_solved(training, change)
     labels = None if y_query is None else jnp.asarray(y_query, logits.dtype)
     return _of_output(change, logits, labels, output, newton)
 
@@ -163,7 +166,9 @@ def leave_one_out(
       Pregibon (1981) for logistic regression; Rad and Maleki (2020), arXiv 1801.10243.
     """
     training = _fit_on(params, X, y, l2, sample_weight, solver, memory_limit)
-    return training.logits + _own_change(training)
+    change = _own_change(training)
+    check_solved(training, change)
+    return training.logits + change
 
 
 def self_influence(
@@ -206,6 +211,7 @@ def self_influence(
     training = _fit_on(params, X, y, l2, sample_weight, solver, memory_limit)
     labels = jnp.asarray(y, training.logits.dtype)
     change = _own_change(training) if newton else _own_change_at_first_order(training)
+    check_solved(training, change)
     return _of_output(change, training.logits, labels, "loss", newton)
 
 

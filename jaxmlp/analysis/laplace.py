@@ -11,6 +11,7 @@ from jaxmlp.analysis.curvature import (
     MEMORY_LIMIT,
     SolverName,
     Training,
+    check_solved,
     fit_curvature,
     query_factors,
 )
@@ -90,7 +91,9 @@ def laplace(
         memory_limit=memory_limit,
     )
     logits, factors = query_factors(params, X_query)
-    return _laplace(training, logits, factors, full_covariance)
+    found = _laplace(training, logits, factors, full_covariance)
+    check_solved(training, found.variance)
+    return found
 
 
 @partial(jax.jit, static_argnames="full_covariance")

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.scipy.sparse.linalg import cg
 
 from jaxmlp.analysis.rows import (
@@ -35,8 +36,8 @@ from jaxmlp.gradients import (
 _PANEL = 1024
 """Columns of a triangular inverse at a time."""
 
-_MOST_ITERATIONS = 10_000
-"""Of conjugate gradients; rounding ends them far sooner."""
+MOST_ITERATIONS = 10_000
+"""Of conjugate gradients, which need far fewer unless λ is tiny."""
 
 
 class Solver(Protocol):
@@ -168,7 +169,8 @@ class IterativeSolver(NamedTuple):
     r"""Without a matrix: conjugate gradients on products with factors.
 
     Each product :math:`H v = S^\top (S v) + \lambda v` is a directional derivative and a
-    weighted sum; each row of F takes one solution.
+    weighted sum; each row of F takes one solution. Where it does not converge, what is
+    asked is not a number.
 
     Attributes:
       rows: S.
@@ -226,9 +228,12 @@ class IterativeSolver(NamedTuple):
             # by jaxlib 0.12.0.1, reads memory that nobody wrote.
             zeros = jax.tree.map(lambda array: 0 * array, gradient)
             found, _ = cg(
-                product, gradient, x0=zeros, tol=tolerance, maxiter=_MOST_ITERATIONS
+                product, gradient, x0=zeros, tol=tolerance, maxiter=MOST_ITERATIONS
             )
-            return found
+            left = jax.tree.map(lambda a, b: a - b, gradient, product(found))
+            most = float(np.sqrt(np.finfo(dtype).eps)) * optax.tree.norm(gradient)
+            is_solved = optax.tree.norm(left) <= most
+            return jax.tree.map(lambda a: jnp.where(is_solved, a, jnp.nan), found)
 
         return jax.vmap(solve_one)(materialize(factors))
 

@@ -78,6 +78,24 @@ def test_conjugate_gradients_start_from_zeros_that_are_computed(x64):
     close(variance, np.einsum("ip,pq,iq->i", J, dense.inverse, J) / 400)
 
 
+@pytest.mark.parametrize("ask", ["influence", "groups", "own", "self", "laplace"])
+def test_conjugate_gradients_say_when_they_did_not_converge(ask, monkeypatch):
+    monkeypatch.setattr(solvers, "MOST_ITERATIONS", 3)
+    params, X, y, _, X_query = setting(n=61, dtype=np.float32)  # no other test's shape
+    options = {"l2": 1e-6, "solver": "cg"}
+    asked = {
+        "influence": lambda: influence(params, X, y, X_query, newton=False, **options),
+        "groups": lambda: influence(params, X, y, X_query, groups=[[0, 1]], **options),
+        "own": lambda: leave_one_out(params, X, y, **options),
+        "self": lambda: self_influence(params, X, y, newton=False, **options),
+        "laplace": lambda: laplace(params, X, y, X_query, **options),
+    }
+    with pytest.raises(
+        ValueError, match=r"did not converge .* l2=1e-06 .*greater l2.*float64"
+    ):
+        asked[ask]()
+
+
 @pytest.mark.parametrize("solver", SOLVERS[:2])
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_matches_explicit_inverse(depth, solver, x64):
