@@ -38,17 +38,26 @@ def encodings(X: NDArray[Any]) -> list[NDArray[np.float32]]:
     scale = X.std(axis=0)
     plain = (X - X.mean(axis=0)) / np.where(scale > 0, scale, 1)
     plain /= np.sqrt(1 + (plain / 3) ** 2)
-    bins = [passed for column in X.T if (passed := _bins(column)) is not None]
     views = [plain.astype(np.float32)]
-    if bins and 4 * len(X) * sum(passed.shape[1] for passed in bins) <= _MOST_BYTES:
-        views.append(np.concatenate([plain, *bins], axis=1).astype(np.float32))
+    knots = [_knots(column) for column in X.T]
+    width = X.shape[1] + sum(len(k) - 1 for k in knots if k is not None)
+    if width > X.shape[1] and 4 * len(X) * width <= _MOST_BYTES:
+        bins = [
+            _bins(column, k) for column, k in zip(X.T, knots, strict=True) if k is not None
+        ]
+        views.append(np.concatenate([views[0], *bins], axis=1))
     return views
 
 
-def _bins(column: NDArray[np.float64]) -> NDArray[np.float32] | None:
+def _knots(column: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Quantiles between which there are bins, or None where two values need none."""
     knots = np.unique(np.quantile(column, np.linspace(0, 1, _N_KNOTS)))
     if len(knots) < 3 or len(np.unique(column)) < 3:  # a quantile may lie between values
         return None
+    return knots
+
+
+def _bins(column: NDArray[np.float64], knots: NDArray[np.float64]) -> NDArray[np.float32]:
     passed = np.clip((column[:, None] - knots[:-1]) / np.diff(knots), 0, 1)
     return (passed - passed.mean(axis=0)).astype(np.float32)
 

@@ -17,16 +17,20 @@ from jaxmlp.analysis.solvers import (
     Solver,
     make_solver,
 )
-from jaxmlp.analysis.validate import check_query, check_training, is_traced
+from jaxmlp.analysis.validate import check_l2, is_traced
 from jaxmlp.core.factors import Factors, augment_features, logit_factors_augmented
 from jaxmlp.core.losses import bce_with_logits, mean_weights
 from jaxmlp.core.params import Params
-from jaxmlp.core.validate import as_features, check_count, check_number
+from jaxmlp.core.validate import check_count
 
 SolverName = Literal["auto", "gram", "parameters", "cg"]
 
 MEMORY_LIMIT = 2**32
 """Bytes that the matrix of a solver may take by default, its factor and one copy."""
+
+
+_MOST_SOLUTIONS = 1000
+"""Runs of conjugate gradients that are begun without being asked for."""
 
 
 class Training(NamedTuple):
@@ -59,54 +63,54 @@ def fit_curvature(
     sample_weight: ArrayLike | None,
     solver: SolverName,
     memory_limit: int,
-    names: tuple[str, str] = ("X_train", "y_train"),
+    n_solutions: int,
 ) -> Training:
     """Prepares the Gauss-Newton model at these parameters.
 
     Args:
-      params: Network parameters.
+      params: Network parameters; they and the rows are checked (see `check_training`).
       X: Training features, `(n, p)`.
       y: Labels in {0, 1}, `(n,)`.
       l2: Strength λ, of all parameters.
       sample_weight: Non-negative weights, `(n,)`, or None.
       solver: What to factorise; `"auto"` takes what fits and is cheapest.
       memory_limit: Bytes that it may take.
-      names: What the caller calls X and y, for messages.
+      n_solutions: Number of rows for which the inverse will be asked.
 
     Raises:
-      ValueError: An argument is not what it should be, the solver does not fit, or the
-        matrix is not positive definite.
+      ValueError: l2 or the solver is not what it should be, the solver does not fit, or
+        the matrix is not positive definite.
     """
-    check_training(params, X, y, sample_weight, names)
-    if not is_traced(l2):
-        check_number("l2", l2, "a finite number from 0", lambda x: 0 <= x < float("inf"))
-    chosen = choose_solver(params, jnp.shape(X)[0], l2, solver, memory_limit)
-    as_features(params, X, names[0])
+    check_l2(params, l2, may_be_zero=True)
+    n = jnp.shape(X)[0]
+    chosen = choose_solver(params, n, l2, solver, memory_limit, n_solutions)
     training = _prepare(params, X, y, l2, sample_weight, chosen)
     _check_definite(training.solver, l2)
     return training
 
 
 def query_factors(params: Params, X: ArrayLike) -> tuple[jax.Array, Factors]:
-    """Logits of the query rows and the factors of their gradients.
-
-    Raises:
-      ValueError: X_query is not `(m, p)` for the network's p, empty or not finite.
-    """
-    check_query(X)
-    return _logit_factors(params, augment_features(params, X, "X_query"))
+    """Logits of the query rows and the factors of their gradients."""
+    return _logit_factors(params, augment_features(params, X))
 
 
 def choose_solver(
-    params: Params, n: int, l2: ArrayLike, solver: SolverName, memory_limit: int
+    params: Params,
+    n: int,
+    l2: ArrayLike,
+    solver: SolverName,
+    memory_limit: int,
+    n_solutions: int,
 ) -> SolverName:
     """Decides what to factorise.
 
     Of those that fit into memory, the one with fewer operations: 2/3 n³ for the Gram
     matrix, 3 n P² + P³ / 3 in parameter space. Without a penalty, only the latter can work.
+    Conjugate gradients are chosen for at most `_MOST_SOLUTIONS` rows: a run may take
+    seconds.
 
     Raises:
-      ValueError: The name is none, or the solver that is asked for does not fit.
+      ValueError: The name is none, the solver that is asked for does not fit, or none does.
     """
     if solver not in get_args(SolverName):
         names = ", ".join(get_args(SolverName))
@@ -120,7 +124,7 @@ def choose_solver(
         raise ValueError(f"l2 must be above 0 for solver {solver!r}, not {l2}")
     if solver in needed and needed[solver] > memory_limit:
         raise ValueError(
-            f"solver {solver!r} needs {needed[solver] / 2**30:.1f} GiB for {n} rows and "
+            f"solver {solver!r} needs {needed[solver] / 2**30:.2g} GiB for {n} rows and "
             f"{n_params} parameters, more than memory_limit: give solver='auto', fewer "
             "rows, or a greater memory_limit"
         )
@@ -133,7 +137,16 @@ def choose_solver(
                 f"l2 must be above 0 for a network of {n_params} parameters, whose matrix "
                 "is more than memory_limit"
             )
-        return "gram" if fits_gram else "cg"
+        if fits_gram:
+            return "gram"
+        if n_solutions > _MOST_SOLUTIONS:
+            raise ValueError(
+                f"{n} rows and {n_params} parameters are too many for a matrix within "
+                f"memory_limit, and {n_solutions} runs of conjugate gradients may take "
+                "long: give fewer rows, a greater memory_limit, newton=False (a run a "
+                "query), or solver='cg' to wait for them"
+            )
+        return "cg"
     is_cheaper = 2 / 3 * n**3 < 3 * n * n_params**2 + n_params**3 / 3
     return "gram" if fits_gram and is_cheaper else "parameters"
 
@@ -164,7 +177,7 @@ def curved_rows(
     total = jnp.asarray(y.shape[0], logits.dtype)
     if sample_weight is not None:
         total = jnp.sum(jnp.asarray(sample_weight, logits.dtype))
-    curvature = share * jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
+    curvature = share * _spread(logits)
     rows = factors._replace(scale=jnp.sqrt(curvature))
     return logits, CurvedRows(bce_with_logits(logits, y), share, total, rows)
 
@@ -179,12 +192,10 @@ def _prepare(
     solver: SolverName,
 ) -> Training:
     logits, found = curved_rows(params, X, y, sample_weight)
-    sign, margins = _margins(logits, y)
     return Training(
         solver=make_solver(solver, found.rows, jnp.asarray(l2, logits.dtype)),
         logits=logits,
-        # The quotient, cancelled: finite where the curvature underflows.
-        working=-sign * jnp.sqrt(found.share) * jnp.exp(-margins / 2),
+        working=jnp.sqrt(found.share / _spread(logits)) * _residual(logits, y),
         gap=newton_gap(logits, y),
         total_weight=found.total_weight,
     )
@@ -192,8 +203,7 @@ def _prepare(
 
 def newton_gap(logits: jax.Array, y: ArrayLike) -> jax.Array:
     r""":math:`(\hat y_i - y_i) / (\hat y_i (1 - \hat y_i))`, `(n,)`, finite."""
-    sign, margins = _margins(logits, y)
-    return -sign * (1 + jnp.exp(-margins))
+    return _residual(logits, y) / _spread(logits)
 
 
 def without_themselves(leverages: jax.Array, gap: jax.Array) -> jax.Array:
@@ -201,23 +211,36 @@ def without_themselves(leverages: jax.Array, gap: jax.Array) -> jax.Array:
     return leverages / (1 - leverages) * gap
 
 
-def _margins(logits: jax.Array, y: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def _residual(logits: jax.Array, y: ArrayLike) -> jax.Array:
+    r""":math:`\hat y_i - y_i`, to rounding where it is next to 0 too."""
     sign = 2 * jnp.asarray(y, logits.dtype) - 1
-    # Beyond, quotients would overflow that belong to curvatures of 0.
-    most = -0.9 * float(np.log(np.finfo(logits.dtype).tiny))
-    return sign, jnp.maximum(sign * logits, -most)
+    return -sign * jax.nn.sigmoid(-sign * logits)
+
+
+def _spread(logits: jax.Array) -> jax.Array:
+    r""":math:`\hat y_i (1 - \hat y_i)`, from a little above 0.
+
+    So little that H keeps all its digits, and so much that the row's scale, and quotients
+    by it, are numbers: a row far on the wrong side is one with a residual.
+    """
+    least = float(np.finfo(logits.dtype).tiny) ** 0.8
+    return jnp.maximum(jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits), least)
 
 
 def check_solved(training: Training, found: jax.Array) -> None:
-    """Refuses an answer for which conjugate gradients did not converge."""
-    if not isinstance(training.solver, IterativeSolver) or is_traced(found):
+    """Refuses an answer that rounding, or too few steps, left without a value."""
+    if is_traced(found) or bool(jnp.isfinite(found).all()):
         return
-    if bool(jnp.isfinite(found).all()):
-        return
+    remedy = _remedy(found.dtype)
+    if isinstance(training.solver, IterativeSolver):
+        raise ValueError(
+            f"conjugate gradients did not converge in {MOST_ITERATIONS} steps at "
+            f"l2={float(training.solver.l2):g} in {found.dtype}: {remedy}, or another "
+            "solver, if need be with a greater memory_limit"
+        )
     raise ValueError(
-        f"conjugate gradients did not converge in {MOST_ITERATIONS} steps at "
-        f"l2={float(training.solver.l2):g} in {found.dtype}: {_remedy(found.dtype)}, or "
-        "another solver, if need be with a greater memory_limit"
+        "removing a row leaves the damped Gauss-Newton matrix singular, to rounding in "
+        f"{found.dtype}: {remedy}"
     )
 
 
@@ -240,5 +263,5 @@ def _check_definite(solver: Solver, l2: ArrayLike) -> None:
 def _remedy(dtype: jnp.dtype) -> str:
     remedy = "give a greater l2"
     if dtype == jnp.float32:
-        remedy += ", or compute in float64 (jax.enable_x64)"
+        remedy += ", or compute in float64 (params of that type, under jax.enable_x64)"
     return remedy

@@ -12,12 +12,12 @@ from jax.typing import ArrayLike
 from jaxmlp.analysis.influence import influence
 from jaxmlp.analysis.label_errors import LabelErrors, label_errors
 from jaxmlp.analysis.optimum import descend
-from jaxmlp.analysis.validate import check_query, check_training
+from jaxmlp.analysis.validate import check_l2, check_query, check_training
 from jaxmlp.core import forward
 from jaxmlp.core.factors import augment_features
 from jaxmlp.core.params import Params
 from jaxmlp.core.validate import check_count, check_number
-from jaxmlp.gradients.validate import check_examples
+from jaxmlp.gradients.validate import check_examples, check_values
 
 _CHUNK = 8
 """Networks retrained side by side: more gain nothing on a CPU, and keep memory small."""
@@ -29,7 +29,7 @@ class LeaveOneOutCheck(NamedTuple):
     Attributes:
       own: Correlation over the removed rows of the changes of their own logits.
       others: Correlation over the removed rows of the changes of another row's logit, in
-        the median over the rows.
+        the median over the rows whose logit changes.
       predicted: Changes by `influence`, `(k, n)`: of all rows' logits (n) when each of
         the chosen rows (k) is removed.
       retrained: The same by retraining, `(k, n)`.
@@ -60,7 +60,7 @@ def retrain(
       params: Where each run starts: a minimum for all rows, for changes by removal.
       X: Features, `(n, p)`.
       y: Labels in {0, 1}, `(n,)`.
-      row_weights: Weights, `(k, n)`, divided by n whatever they sum to.
+      row_weights: Non-negative weights, `(k, n)`, divided by n whatever they sum to.
       l2: Strength λ.
       n_steps: Steps of each run.
 
@@ -69,13 +69,19 @@ def retrain(
 
     Raises:
       ValueError: An argument is not what it should be.
+
+    Source:
+      The brute force of Koh and Liang (2017), arXiv 1703.04730.
     """
     check_training(params, X, y, None, ("X", "y"))
+    check_l2(params, l2, may_be_zero=True)
     if jnp.ndim(row_weights) != 2 or jnp.shape(row_weights)[1] != jnp.shape(X)[0]:
         raise ValueError(
             f"row_weights must have shape (k, {jnp.shape(X)[0]}), not "
             f"{jnp.shape(row_weights)}"
         )
+    is_right = lambda w: jnp.isfinite(w) & (w >= 0)
+    check_values("row_weights", row_weights, is_right, "must be finite and not negative")
     return _retrain(params, X, y, row_weights, l2, check_count("n_steps", n_steps))
 
 
@@ -128,6 +134,7 @@ def leave_one_out_check(
     Raises:
       ValueError: An argument is not what it should be.
     """
+    check_training(params, X, y, None, ("X", "y"))
     rows = np.asarray(rows)
     n = np.shape(X)[0]
     is_right = rows.ndim == 1 and rows.dtype.kind in "iu" and len(rows) >= 3
@@ -191,7 +198,8 @@ def linear_datamodeling_score(
     Source:
       Park, Georgiev, Ilyas, Leclerc and Madry (2023), arXiv 2303.14186.
     """
-    check_query(X_query)
+    check_training(params, X, y, None, ("X", "y"))
+    check_query(params, X_query)
     n_subsets = check_count("n_subsets", n_subsets, least=3)
     check_number("fraction", fraction, "between 0 and 1", lambda x: 0 < x < 1)
     n = np.shape(X)[0]
@@ -201,6 +209,7 @@ def linear_datamodeling_score(
         raise ValueError(
             f"scores must have shape {(np.shape(X_query)[0], n)}, not {np.shape(scores)}"
         )
+    check_values("scores", scores, jnp.isfinite, "must be finite")
     n_kept = max(1, round(fraction * n))
     orders = jax.vmap(lambda key: jax.random.permutation(key, n))(
         jax.random.split(key, n_subsets)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from jaxmlp.analysis.cross_fit import encodings, out_of_fold_logits, stratified_folds
-from jaxmlp.gradients.validate import check_examples
+from jaxmlp.gradients.validate import check_examples, check_labels, check_values
 from jaxmlp.training.validate import check_key
 
 N_FOLDS = 5
@@ -97,7 +98,9 @@ def label_errors(key: jax.Array, X: ArrayLike, y: ArrayLike) -> LabelErrors:
     keys = jax.random.split(key, _N_ROUNDS)
     logits = judge(keys[0], labels.astype(float))
     share = _best_share(logits, labels)
-    probs, rate = _without_noise(_sigmoid(share @ logits), labels)
+    noisy = _sigmoid(share @ logits)
+    rate = estimate_noise_rate(noisy, labels)
+    probs = _without_noise(noisy, rate, 0.01)
     for round_key in keys[1:]:
         wrong = probability_wrong(probs, labels, rate)
         mixed = share @ judge(round_key, np.abs(labels - wrong))
@@ -108,32 +111,75 @@ def label_errors(key: jax.Array, X: ArrayLike, y: ArrayLike) -> LabelErrors:
 def label_errors_from_logits(logits: ArrayLike, y: ArrayLike) -> LabelErrors:
     """Ranks rows by logits from elsewhere, such as `leave_one_out` or cross-validation.
 
+    The logits are first scaled and shifted to where the given labels are most likely
+    (Platt's scaling), so that a model that is too sure, or was trained with class weights,
+    serves too. On the host, in float64.
+
     Args:
       logits: Of label 1, by a model that did not learn from the row's own label, `(n,)`.
-      y: Given labels in {0, 1}, `(n,)`.
+      y: Given labels in {0, 1}, both of them, `(n,)`.
 
     Returns:
       A `LabelErrors`, with the noise model of `label_errors`.
 
     Raises:
-      ValueError: The shapes do not match, a logit is not finite or a label neither 0
-        nor 1.
+      ValueError: The shapes do not match, a logit is not finite, a label neither 0 nor 1,
+        or all are the same.
+
+    Example:
+      >>> found = label_errors_from_logits([4.0, -4.0] * 20 + [4.0], [1, 0] * 20 + [0])
+      >>> int(found.order[0])
+      40
+
+    Source:
+      Platt (1999), "Probabilistic outputs for support vector machines".
     """
-    scores = np.asarray(logits, np.float64)
-    check_examples(
-        scores[:, None] if scores.ndim == 1 else scores, y, names=("logits", "y")
-    )
+    if np.shape(logits) != np.shape(y) or np.ndim(logits) != 1:
+        raise ValueError(
+            "logits and y must have shape (n,) both, not "
+            f"{np.shape(logits)} and {np.shape(y)}"
+        )
+    check_values("logits", logits, jnp.isfinite, "must be finite")
+    check_labels(y)
     labels = np.asarray(y).astype(np.int32)
-    probs, rate = _without_noise(_sigmoid(scores), labels)
-    return _summarize(probs, scores, labels, rate)
+    if not 0 < labels.sum() < len(labels):
+        raise ValueError("y must hold both labels")
+    scores = _calibrate(np.asarray(logits, np.float64), labels)
+    noisy = _sigmoid(scores)
+    rate = estimate_noise_rate(noisy, labels)
+    # So sure that a label can be called wrong, and never surer than errors are rare.
+    return _summarize(_without_noise(noisy, rate, rate / 10), scores, labels, rate)
+
+
+def _calibrate(
+    logits: NDArray[np.float64], labels: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """Logits scaled and shifted to where the labels are most likely."""
+    n_positive = labels.sum()
+    # Platt's targets, a row of each label more: finite where logits part the labels.
+    targets = np.where(
+        labels == 1, (n_positive + 1) / (n_positive + 2), 1 / (len(labels) - n_positive + 2)
+    )
+    x = logits / (np.abs(logits).mean() or 1)
+
+    def loss_and_slope(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scores = line[0] * x + line[1]
+        residual = _sigmoid(scores) - targets
+        loss = np.mean(np.logaddexp(0, scores) - targets * scores)
+        return float(loss), np.array([np.mean(residual * x), np.mean(residual)])
+
+    # Logits that say the opposite of the labels say nothing: no factor below 0.
+    found = minimize(
+        loss_and_slope, [1, 0], jac=True, bounds=[(0, None), (None, None)], tol=1e-12
+    )
+    return found.x[0] * x + found.x[1]
 
 
 def _without_noise(
-    noisy: NDArray[np.float64], labels: NDArray[np.int32]
-) -> tuple[NDArray[np.float64], float]:
-    """Probabilities of the true label, from those of the given one, and the noise rate."""
-    rate = estimate_noise_rate(noisy, labels)
-    return np.clip((noisy - rate) / (1 - 2 * rate), 0.01, 0.99), rate
+    noisy: NDArray[np.float64], rate: float, least: float
+) -> NDArray[np.float64]:
+    """Probabilities of the true label, from those of the given one; from `least` on."""
+    return np.clip((noisy - rate) / (1 - 2 * rate), least, 1 - least)
 
 
 def _summarize(
@@ -142,12 +188,12 @@ def _summarize(
     labels: NDArray[np.int32],
     rate: float,
 ) -> LabelErrors:
-    wrong = probability_wrong(probs, labels, rate)
+    # Logits tell apart what probabilities do not, up to their rounding.
+    wrong = np.round(probability_wrong(probs, labels, rate), 12)
     is_wrong = wrong > 0.5
     right = np.where(labels == 1, logits, -logits)
     return LabelErrors(
-        # Logits tell apart what probabilities do not, up to their rounding.
-        order=np.lexsort((right, -np.round(wrong, 12))),
+        order=np.lexsort((right, -wrong)),
         probability_wrong=wrong,
         probs=probs,
         suggested=np.where(is_wrong, 1 - labels, labels),
@@ -180,7 +226,8 @@ def estimate_noise_rate(probs: NDArray[np.float64], labels: NDArray[np.int32]) -
     """
     shares = []
     for label, sure in ((0, 1 - probs), (1, probs)):
-        n_sure = max(_SURE_ROWS, int(_SURE_SHARE * (sure > 0.5).sum()))
+        n_likely = int((sure > 0.5).sum())
+        n_sure = min(max(_SURE_ROWS, int(_SURE_SHARE * n_likely)), n_likely)
         surest = np.argsort(-sure, kind="stable")[:n_sure]
         # As many rows can tell, by Jeffreys' prior: none wrong of 20 is not a rate of 0.
         n_wrong = int((labels[surest] != label).sum())

@@ -9,11 +9,11 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from jaxmlp.analysis.validate import check_training
+from jaxmlp.analysis.validate import check_finite, check_l2, check_training
 from jaxmlp.core.factors import augment_features, loss_factors_augmented, weighted_sum
 from jaxmlp.core.losses import mean_weights
 from jaxmlp.core.params import Params
-from jaxmlp.core.validate import as_features, check_count, check_number
+from jaxmlp.core.validate import check_count
 from jaxmlp.training.objective import Objective, penalized
 
 
@@ -26,8 +26,8 @@ class Optimum(NamedTuple):
       gradient_norm: Norm of the gradient that is left. With hidden layers it stays above
         0 at a minimum: pre-activations of some rows sit at exactly 0 there, where the
         gradient jumps.
-      last_decrease: By how much the last tenth of the steps lowered the value: near 0
-        at a minimum, with hidden layers too.
+      last_decrease: By how much the last tenth of Adam's steps lowered the value (without
+        hidden layers, the last step): near 0 at a minimum.
     """
 
     params: Params
@@ -69,15 +69,24 @@ def optimum(
     Raises:
       ValueError: An argument is not what it should be.
 
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxmlp import init_params
+      >>> params = init_params(jax.random.key(0), (2, 1))
+      >>> X, y = jnp.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), jnp.array([0, 1, 1])
+      >>> bool(optimum(params, X, y, l2=0.1, n_steps=50).gradient_norm < 1e-4)
+      True
+
     Source:
       Lewis and Overton (2013), "Nonsmooth optimization via quasi-Newton methods", for
       what happens at kinks.
     """
     check_training(params, X, y, sample_weight, ("X", "y"))
-    as_features(params, X)
-    l2 = check_number("l2", l2, "a finite number from 0", lambda x: 0 <= x < float("inf"))
+    check_l2(params, l2, may_be_zero=True)
     n_steps = check_count("n_steps", n_steps)
-    return _optimum(params, X, y, l2, sample_weight, n_steps)
+    found = _optimum(params, X, y, l2, sample_weight, n_steps)
+    check_finite(found.gradient_norm)
+    return found
 
 
 @partial(jax.jit, static_argnames="n_steps")

@@ -28,7 +28,6 @@ from jaxmlp.gradients import (
     directional,
     inner_products,
     materialize,
-    norms,
     squared_norms,
     weighted_sum,
 )
@@ -91,16 +90,17 @@ class GramSolver(NamedTuple):
         """As in `Solver`."""
         products = inner_products(self.rows, factors)
         half = _solve_lower(self.cholesky, products)
-        found = _solve_lower(self.cholesky, half, transpose=True).T
-        # Rows of hardly any curvature are solved for with an error far above their size;
-        # the eigenvalues of H, at least λ, bound them.
-        lengths = norms(self.rows)[None, :] / self.l2
-        most = norms(factors)[:, None] * lengths
-        return jnp.clip(found, -most, most)
+        return _solve_lower(self.cholesky, half, transpose=True).T
 
     def leverages(self) -> jax.Array:
         """As in `Solver`."""
         n = self.rows.n_samples
+        # 1 - λ (A^-1)_ii, where (A^-1)_ii is the square of column i of L^-1, with
+        # L_ii^2 = |S_i|^2 + λ - (L_i1^2 + … + L_ii-1^2): the ones are cancelled by hand,
+        # since rows of hardly any curvature have leverages far below 1.
+        is_left = jnp.tri(n, k=-1, dtype=bool)
+        left = jnp.sum(jnp.where(is_left, self.cholesky, 0) ** 2, axis=1)
+        own = (squared_norms(self.rows) - left) / jnp.diag(self.cholesky) ** 2
         squares: list[jax.Array] = []
         # Columns of L^-1 are zero above the diagonal: each panel solves what is below.
         for start in range(0, n, _PANEL):
@@ -108,8 +108,9 @@ class GramSolver(NamedTuple):
             L, squares = jax.lax.optimization_barrier((self.cholesky, squares))
             corner = L[start:, start:]
             identity = jnp.eye(n - start, min(_PANEL, n - start), dtype=corner.dtype)
-            squares.append(jnp.sum(_solve_lower(corner, identity) ** 2, axis=0))
-        leverages = 1 - self.l2 * jnp.concatenate(squares)
+            below = jnp.where(identity == 0, _solve_lower(corner, identity), 0)
+            squares.append(jnp.sum(below**2, axis=0))
+        leverages = own - self.l2 * jnp.concatenate(squares)
         return jnp.clip(leverages, 0, squared_norms(self.rows) / self.l2)
 
     def covariance(self, factors: Factors) -> jax.Array:
@@ -235,7 +236,12 @@ class IterativeSolver(NamedTuple):
             is_solved = optax.tree.norm(left) <= most
             return jax.tree.map(lambda a: jnp.where(is_solved, a, jnp.nan), found)
 
-        return jax.vmap(solve_one)(materialize(factors))
+        # By the unscaled gradients: squares of hardly any curvature would underflow.
+        scale = factors.scale
+        unscaled = materialize(factors._replace(scale=jnp.ones_like(scale)))
+        return jax.vmap(
+            lambda gradient, scale: jax.tree.map(lambda a: scale * a, solve_one(gradient))
+        )(unscaled, scale)
 
     def _size(self, factors: Factors) -> int:
         widths = [array.shape[1] for array in self.rows.inputs]

@@ -16,14 +16,13 @@ from jaxmlp.analysis.curvature import (
 from jaxmlp.analysis.laplace import mean_sigmoid
 from jaxmlp.analysis.rows import map_rows, matrix, matrix_block, n_parameters
 from jaxmlp.analysis.solvers import gram_in_parameters
-from jaxmlp.analysis.validate import check_training, is_traced
+from jaxmlp.analysis.validate import check_finite, check_l2, check_training, is_traced
 from jaxmlp.core.factors import Factors
 from jaxmlp.core.params import Params
-from jaxmlp.core.validate import check_number
 from jaxmlp.gradients import inner_products, squared_norms
 
 _FACTORS = 10 ** np.arange(0, 4.01, 0.25)
-"""Strengths that `laplace_l2` tries, as multiples of the one that was trained with."""
+"""Strengths that `laplace_l2` tries, as multiples of the trained one, the first."""
 
 _NO_VARIANCE = 1e12
 """Multiple at which hardly any variance is left, and the plain network speaks."""
@@ -80,13 +79,25 @@ def evidence(
       ValueError: An argument is not what it should be, the matrix does not fit, or all
         parameters are 0, so that no penalty is best.
 
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxmlp import init_params
+      >>> params = init_params(jax.random.key(0), (2, 1))
+      >>> X, y = jnp.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), jnp.array([0, 1, 1])
+      >>> found = evidence(params, X, y)
+      >>> bool(0 < found.n_effective < 3)
+      True
+
     Source:
       MacKay (1992), "Bayesian interpolation"; Immer and others (2021), arXiv 2104.04975.
     """
-    _check(params, X, y, sample_weight, l2, memory_limit)
-    if l2 is None and not any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(params)):
+    _check(params, X, y, sample_weight, l2, memory_limit, must_be_given=False)
+    is_known = l2 is None and not is_traced(params)
+    if is_known and not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(params)):
         raise ValueError("params are all 0: the evidence grows with l2 without end")
-    return _evidence(params, X, y, l2, sample_weight)
+    found = _evidence(params, X, y, l2, sample_weight)
+    check_finite(found.log_marginal_likelihood)
+    return found
 
 
 @jax.jit
@@ -179,8 +190,11 @@ def laplace_l2(
       Ritter, Botev and Barber (2018), "A scalable Laplace approximation", for a strength
       that is chosen by predictions.
     """
-    _check(params, X, y, sample_weight, l2, memory_limit)
-    return _laplace_l2(params, X, y, jnp.asarray(l2, params[0].w.dtype), sample_weight)
+    _check(params, X, y, sample_weight, l2, memory_limit, must_be_given=True)
+    dtype = params[0].w.dtype
+    found = _laplace_l2(params, X, y, jnp.asarray(l2, dtype), sample_weight)
+    check_finite(found.plain_log_loss)
+    return found
 
 
 @jax.jit
@@ -194,26 +208,23 @@ def _laplace_l2(
     logits, (_, share, total, rows) = curved_rows(params, X, y, sample_weight)
     sign = 2 * jnp.asarray(y, logits.dtype) - 1
     tiny = float(np.finfo(logits.dtype).tiny)
-    eigenvalues, squares = _squared_coordinates(rows)
+    strengths = l2 * jnp.asarray(_FACTORS, l2.dtype)
     curvature = rows.scale**2
     longest = squared_norms(rows._replace(scale=jnp.ones_like(curvature)))
-
-    def leverages(l2: jax.Array) -> jax.Array:
-        return jnp.minimum(squares @ (1 / (eigenvalues + l2)), curvature * longest / l2)
-
-    change = without_themselves(leverages(l2), newton_gap(logits, y))
+    most = (curvature * longest)[None, :] / strengths[:, None]
+    leverages = jnp.minimum(_leverages(rows, strengths), most)
+    change = without_themselves(leverages[0], newton_gap(logits, y))
     towards_label = sign * (logits + change)
 
-    def losses(l2: jax.Array) -> jax.Array:
-        h = leverages(l2)
+    def losses(at: tuple[jax.Array, jax.Array]) -> jax.Array:
+        l2, h = at
         variance = jnp.where(curvature > 0, h / curvature, longest / l2) / (1 - h) / total
         # One step may leave a row so far off that its probability underflows.
         probs = jnp.maximum(mean_sigmoid(towards_label, variance), tiny)
         return -jnp.log(probs)
 
-    strengths = l2 * jnp.asarray(_FACTORS, l2.dtype)
     plain = jax.nn.softplus(-towards_label)
-    gains = plain[None, :] - jax.lax.map(losses, strengths)
+    gains = plain[None, :] - jax.lax.map(losses, (strengths, leverages))
     best = jnp.argmax(gains @ share)
     gain = gains[best] @ share
     error = jnp.sqrt(jnp.sum((share * (gains[best] - gain)) ** 2))
@@ -226,17 +237,16 @@ def _laplace_l2(
     )
 
 
-def _squared_coordinates(rows: Factors) -> tuple[jax.Array, jax.Array]:
-    """Eigenvalues, `(k,)`, and the rows along their eigenvectors, squared, `(n, k)`."""
+def _leverages(rows: Factors, strengths: jax.Array) -> jax.Array:
+    """Leverages of the rows at each strength, `(k, n)`, from one eigendecomposition."""
     A = _smaller_matrix(rows)
     vectors, eigenvalues = jax.lax.linalg.eigh(A, symmetrize_input=False)
     eigenvalues = jnp.maximum(eigenvalues, 0)
+    damped = eigenvalues[:, None] + strengths[None, :]
     if rows.n_samples <= n_parameters(rows.params):
-        return eigenvalues, vectors**2 * eigenvalues[None, :]
-    squares = map_rows(
-        lambda block: (matrix(block) @ vectors) ** 2, rows, matrix_block(rows)
-    )
-    return eigenvalues, squares
+        return (vectors**2 @ (eigenvalues[:, None] / damped)).T
+    of_block = lambda block: (matrix(block) @ vectors) ** 2 @ (1 / damped)
+    return map_rows(of_block, rows, matrix_block(rows)).T
 
 
 def _smaller_matrix(rows: Factors) -> jax.Array:
@@ -252,6 +262,8 @@ def _check(
     sample_weight: ArrayLike | None,
     l2: ArrayLike | None,
     memory_limit: int,
+    *,
+    must_be_given: bool,
 ) -> None:
     check_training(params, X, y, sample_weight, ("X", "y"))
     size = min(jnp.shape(X)[0], n_parameters(params))
@@ -261,5 +273,5 @@ def _check(
             f"the eigenvalues of a matrix of size {size} need {needed / 2**30:.1f} GiB, "
             "more than memory_limit: give fewer rows, or raise it"
         )
-    if l2 is not None and not is_traced(l2):
-        check_number("l2", l2, "a finite number above 0", lambda x: 0 < x < float("inf"))
+    if must_be_given or l2 is not None:
+        check_l2(params, l2, may_be_zero=False)

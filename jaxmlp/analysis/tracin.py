@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmlp.analysis.validate import check_params, check_query
@@ -57,17 +58,21 @@ def tracin(
     Source:
       Pruthi, Liu, Kale and Sundararajan (2020), arXiv 2002.08484.
     """
+    if np.ndim(learning_rates) != 1:
+        raise ValueError("learning_rates must be a sequence, one a checkpoint")
     checkpoints, rates = list(checkpoints), list(learning_rates)
     if not checkpoints or len(checkpoints) != len(rates):
         raise ValueError(
             "checkpoints and learning_rates must be as many as each other, at least one, "
             f"not {len(checkpoints)} and {len(rates)}"
         )
+    if y_query is None:
+        raise ValueError("y_query must hold the queries' labels, whose loss is asked for")
     check_examples(X_train, y_train, names=("X_train", "y_train"))
-    check_query(X_query, y_query)
     total = None
     for i, (params, rate) in enumerate(zip(checkpoints, rates, strict=True)):
         check_params(params)
+        check_query(params, X_query, y_query)
         check_number(
             f"learning_rates[{i}]", rate, "a finite number", lambda x: abs(x) < float("inf")
         )

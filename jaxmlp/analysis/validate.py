@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmlp.core.params import Params
-from jaxmlp.core.validate import check_layers
+from jaxmlp.core.validate import check_features, check_layers, check_number
 from jaxmlp.gradients.validate import check_examples, check_values
 
 
@@ -31,14 +31,20 @@ def check_training(
     """
     check_params(params)
     check_examples(X, y, names=names)
+    _check_features(params, X, names[0])
     if not is_traced(y):
         labels = np.asarray(y)
         if (labels == labels[0]).all():
             raise ValueError(
                 f"{names[1]} holds label {labels[0]} only; rows of both classes are needed"
             )
-    if sample_weight is None:
-        return
+    if sample_weight is not None:
+        _check_weight(params, y, sample_weight, names[1])
+
+
+def _check_weight(
+    params: Params, y: ArrayLike, sample_weight: ArrayLike, name: str
+) -> None:
     if np.shape(sample_weight) != np.shape(y):
         raise ValueError(
             f"sample_weight must have shape {np.shape(y)}, one a row, not "
@@ -50,18 +56,57 @@ def check_training(
         lambda w: jnp.isfinite(w) & (w >= 0),
         "must be finite and not negative",
     )
-    if not is_traced(sample_weight) and not np.asarray(sample_weight).any():
+    if is_traced((y, sample_weight)):
+        return
+    labels = np.asarray(y)[np.asarray(sample_weight).astype(params[0].w.dtype) > 0]
+    if not labels.size:
         raise ValueError("sample_weight must not be zero in all rows")
+    if (labels == labels[0]).all():
+        raise ValueError(
+            f"sample_weight must not be zero in all rows of a class: {name} is {labels[0]} "
+            "in the others"
+        )
 
 
 def check_params(params: Params) -> None:
-    """Refuses parameters that are no network's, or not finite."""
+    """Refuses parameters that are no network's, of other types, or not finite."""
     check_layers(params)
     for leaf in jax.tree.leaves(params):
-        if not is_traced(leaf) and not bool(jnp.isfinite(leaf).all()):
+        if leaf.dtype not in (jnp.float32, jnp.float64):
+            raise ValueError(f"params must be float32 or float64, not {leaf.dtype}")
+        if not is_traced(leaf) and not np.isfinite(np.asarray(leaf)).all():
             raise ValueError("params must be finite; the training diverged")
 
 
-def check_query(X: ArrayLike, y: ArrayLike | None = None) -> None:
-    """Refuses query rows that have no gradient."""
+def check_l2(params: Params, l2: Any, *, may_be_zero: bool) -> None:
+    """Refuses what is no strength of a penalty; traced values are not looked at."""
+    if is_traced(l2):
+        return
+    dtype = np.dtype(params[0].w.dtype)
+    least, most = float(np.finfo(dtype).tiny), float(np.finfo(dtype).max)
+    is_right = lambda x: least <= x <= most or (may_be_zero and x == 0)
+    wanted = "a finite number from 0" if may_be_zero else "a finite number above 0"
+    check_number("l2", l2, f"{wanted}, in {dtype}", is_right)
+
+
+def check_finite(value: jax.Array) -> None:
+    """Refuses a result that overflowed; traced values are not looked at."""
+    if not is_traced(value) and not np.isfinite(value):
+        raise ValueError(
+            f"the sums over the rows overflow in {value.dtype}: standardise the features, "
+            "or compute in float64"
+        )
+
+
+def check_query(params: Params, X: ArrayLike, y: ArrayLike | None = None) -> None:
+    """Refuses query rows that are not the network's, or have no gradient."""
     check_examples(X, y, names=("X_query", "y_query"))
+    _check_features(params, X, "X_query")
+
+
+def _check_features(params: Params, X: ArrayLike, name: str) -> None:
+    """Refuses features that are not the network's, or not finite in its type."""
+    check_features(params, X, name)
+    dtype = params[0].w.dtype
+    is_right = lambda X: jnp.isfinite(X.astype(dtype))
+    check_values(name, X, is_right, f"must be finite in {dtype}")

@@ -29,18 +29,23 @@ def check_layers(params: Params, name: str = "params") -> list[int]:
 
 
 def as_features(params: Params, X: ArrayLike, name: str = "X") -> jax.Array:
-    """Casts X to the parameters' type.
+    """Casts X to the parameters' type; raises as `check_features`."""
+    check_features(params, X, name)
+    return jnp.asarray(X, params[0].w.dtype)
+
+
+def check_features(params: Params, X: ArrayLike, name: str = "X") -> None:
+    """Refuses features that do not fit the network.
 
     Raises:
       ValueError: params are not a network's, or X is not `(n, p)` for its p.
     """
     width = check_layers(params)[0]
-    X = jnp.asarray(X, params[0].w.dtype)
-    if X.ndim != 2 or X.shape[1] != width:
+    shape = jnp.shape(X)
+    if len(shape) != 2 or shape[1] != width:
         raise ValueError(
-            f"{name} must have shape (n, {width}) to match the first layer, not {X.shape}"
+            f"{name} must have shape (n, {width}) to match the first layer, not {shape}"
         )
-    return X
 
 
 def check_number(

@@ -65,9 +65,10 @@ def check_values(
     kind = np.asarray(array).dtype.kind if not isinstance(array, jax.Array) else "f"
     if kind in "OSUMmc":
         raise ValueError(f"{name} must be real numbers, not {np.asarray(array).dtype}")
-    right = is_right(jnp.asarray(array))
-    if not bool(right.all()):
-        where = np.unravel_index(int(jnp.argmin(right)), right.shape)
+    with jax.ensure_compile_time_eval():  # what a traced function closes over has values
+        right = np.asarray(is_right(jnp.asarray(array)))
+    if not right.all():
+        where = np.unravel_index(np.argmin(right), right.shape)
         names = (f"row {first_row + where[0]}", *(f"column {i}" for i in where[1:]))
         place = ", ".join(names)
         raise ValueError(f"{name} {message}; {place} is {np.asarray(array)[where]}")

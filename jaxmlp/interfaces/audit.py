@@ -22,7 +22,7 @@ from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
 from jaxmlp.data.preprocess import fit_preprocessor
 from jaxmlp.interfaces.model import Model
-from jaxmlp.interfaces.origin import find_members, find_training_part
+from jaxmlp.interfaces.origin import analysed, find_members, find_training_part
 
 
 class Audit(NamedTuple):
@@ -86,7 +86,8 @@ def audit_with_model(model: Model, table: pa.Table, l2: float | None) -> Audit:
       l2: Strength of the penalty, or None, as in `find_members`.
 
     Raises:
-      DataError: It is another table, or the model keeps no record of its own.
+      DataError: It is another table, the model keeps no record of its own, or cannot be
+        analysed.
     """
     part = find_training_part(model, table)
     X = model.features(table).astype(np.float64)
@@ -94,9 +95,10 @@ def audit_with_model(model: Model, table: pa.Table, l2: float | None) -> Audit:
     logits = []
     for member in find_members(model, part, l2):
         z = np.array(forward(member.params, X))
-        z[part.rows] = leave_one_out(
-            member.params, part.X, part.y, l2=member.l2, sample_weight=part.weight
-        )
+        with analysed():
+            z[part.rows] = leave_one_out(
+                member.params, part.X, part.y, l2=member.l2, sample_weight=part.weight
+            )
         logits.append(z)
     found = label_errors_from_logits(np.mean(logits, axis=0), y)
     columns = decode(table, model.preprocessor.kinds)
@@ -157,11 +159,11 @@ def _conflicting_twins(
     groups: dict[bytes, list[int]] = defaultdict(list)
     for row, key in enumerate(np.stack(codes, axis=1)):
         groups[key.tobytes()].append(row)
-    twins = {}
+    twins: dict[int, list[int]] = {}
     for rows in groups.values():
-        if len(rows) > 1 and 0 < y[rows].sum() < len(rows):
-            for row in rows:
-                twins[row] = [other for other in rows if y[other] != y[row]]
+        by_label = [[row for row in rows if y[row] == label] for label in (0, 1)]
+        if all(by_label):
+            twins |= {row: by_label[1 - y[row]] for row in rows}
     return twins
 
 

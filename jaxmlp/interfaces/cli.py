@@ -361,8 +361,9 @@ def predict(
         raise typer.BadParameter("it goes with --std", param_hint="--l2")
     if out is not None:
         check_writable_name(out)
-        if out.resolve() == data.resolve():
-            raise typer.BadParameter("it is DATA itself", param_hint="--out")
+        for name, read in {"DATA": data, "the table of --train": train}.items():
+            if read is not None and out.resolve() == read.resolve():
+                raise typer.BadParameter(f"it is {name} itself", param_hint="--out")
     loaded = load_model(model)
     table = read_for(loaded, data)
     with about(data):
@@ -373,7 +374,7 @@ def predict(
         training = read_for(loaded, train)
         with about(train):
             part = find_training_part(loaded, training)
-        columns |= predict_with_std(loaded, part, table, l2)._asdict()
+            columns |= predict_with_std(loaded, part, table, l2)._asdict()
     predictions = pa.table(columns)
     if out is not None:
         write_table(predictions, out)

@@ -231,9 +231,10 @@ def print_explanation(found: dict[str, Any]) -> None:
             console.print(f"no row pushed {direction}")
     strengths = ", ".join(f"{l2:.3g}" for l2 in dict.fromkeys(found["l2"]))
     chosen = " (chosen by marginal likelihood: trained without penalty)"
+    first_order = "; pushes of first order, since no matrix fits into memory"
     console.print(
         f"of {found['training_rows']} training rows; λ = {strengths}"
-        f"{chosen if found['l2_is_chosen'] else ''}"
+        f"{chosen if found['l2_is_chosen'] else ''}{'' if found['newton'] else first_order}"
     )
 
 

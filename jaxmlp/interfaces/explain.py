@@ -12,7 +12,7 @@ from jaxmlp.analysis.curvature import MEMORY_LIMIT, choose_solver
 from jaxmlp.core import forward
 from jaxmlp.data.errors import DataError
 from jaxmlp.interfaces.model import Model
-from jaxmlp.interfaces.origin import Member, TrainingPart, find_members
+from jaxmlp.interfaces.origin import Member, TrainingPart, analysed, find_members
 
 
 def explain_row(
@@ -43,7 +43,8 @@ def explain_row(
       What `jaxmlp explain --json` prints.
 
     Raises:
-      DataError: There is no such row, or the query lacks a column.
+      DataError: There is no such row, the query lacks a column, or the model cannot be
+        analysed.
     """
     source = train if query is None else query
     if not 0 <= row < source.num_rows:
@@ -51,18 +52,20 @@ def explain_row(
     asked = source.slice(row, 1)
     X_query = model.features(asked).astype(np.float64)
     members = find_members(model, part, l2)
+    # Without a matrix, leverages would take a run of conjugate gradients a row.
+    newton = all(_solver_of(member, part) != "cg" for member in members)
     changes, logits = [], []
     for member in members:
-        found = influence(
-            member.params,
-            part.X,
-            part.y,
-            X_query,
-            l2=member.l2,
-            sample_weight=part.weight,
-            # Without a matrix, leverages take a run of conjugate gradients a row.
-            newton=_solver_of(member, part) != "cg",
-        )
+        with analysed():
+            found = influence(
+                member.params,
+                part.X,
+                part.y,
+                X_query,
+                l2=member.l2,
+                sample_weight=part.weight,
+                newton=newton,
+            )
         changes.append(np.asarray(found[0]))
         logits.append(float(forward(member.params, X_query)[0]))
     logit = float(np.mean(logits))
@@ -82,6 +85,7 @@ def explain_row(
         "up": [_describe(model, train, part, names, i, push, logit) for i in up],
         "down": [_describe(model, train, part, names, i, push, logit) for i in down],
         "training_rows": len(part.rows),
+        "newton": newton,
         "is_training_row": bool(query is None and row in part.rows),
         "l2": [member.l2 for member in members],
         "l2_is_chosen": any(member.is_chosen for member in members),
@@ -90,7 +94,7 @@ def explain_row(
 
 def _solver_of(member: Member, part: TrainingPart) -> str:
     """What `influence` factorises for this network."""
-    return choose_solver(member.params, len(part.y), member.l2, "auto", MEMORY_LIMIT)
+    return choose_solver(member.params, len(part.y), member.l2, "auto", MEMORY_LIMIT, 1)
 
 
 def _describe(

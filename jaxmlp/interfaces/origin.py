@@ -1,5 +1,7 @@
 """The rows that a model was trained on, found again in its table."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
@@ -79,6 +81,17 @@ def find_training_part(model: Model, table: pa.Table) -> TrainingPart:
         weight = (len(rows) / (2 * np.bincount(labels, minlength=2)))[labels]
     X = model.preprocessor.encode(columns)[rows].astype(np.float64)
     return TrainingPart(X, labels, weight, rows)
+
+
+@contextmanager
+def analysed() -> Iterator[None]:
+    """Turns what the analysis refuses, such as too small a penalty, into a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(f"the model cannot be analysed: {error}") from error
 
 
 def find_members(model: Model, part: TrainingPart, l2: float | None) -> list[Member]:

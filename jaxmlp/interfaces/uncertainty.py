@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jaxmlp.analysis import laplace
 from jaxmlp.interfaces.model import Model
-from jaxmlp.interfaces.origin import TrainingPart, find_members
+from jaxmlp.interfaces.origin import TrainingPart, analysed, find_members
 
 
 class Uncertainty(NamedTuple):
@@ -36,13 +36,17 @@ def predict_with_std(
       l2: Strength of the penalty, or None, as in `find_members`.
 
     Raises:
-      DataError: A needed column is missing or holds what cannot be used.
+      DataError: A needed column is missing or holds what cannot be used, or the model
+        cannot be analysed.
     """
     X = model.features(table).astype(np.float64)
-    found = [
-        laplace(member.params, part.X, part.y, X, l2=member.l2, sample_weight=part.weight)
-        for member in find_members(model, part, l2)
-    ]
+    members = find_members(model, part, l2)
+    train = (part.X, part.y)
+    with analysed():
+        found = [
+            laplace(member.params, *train, X, l2=member.l2, sample_weight=part.weight)
+            for member in members
+        ]
     means, variances, probs = (
         np.stack([np.asarray(part) for part in parts])
         for parts in zip(*(each[:3] for each in found), strict=True)

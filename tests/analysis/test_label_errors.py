@@ -116,6 +116,21 @@ def test_from_logits_ranks_by_the_margin():
     assert found.suggested[:4].tolist() == [1, 1, 0, 1]
 
 
+@pytest.mark.parametrize("n_wrong", [2, 10])
+def test_few_errors_among_many_labels_are_suggested(n_wrong):
+    y = np.arange(2000) % 2
+    given = np.where(np.arange(2000) < n_wrong, 1 - y, y)
+    found = label_errors_from_logits(8.0 * (2 * y - 1), given)
+    assert found.n_suggested == n_wrong
+    assert sorted(found.order[:n_wrong]) == list(range(n_wrong))
+
+
+def test_noise_rate_of_few_rows():
+    """Rows of the other side are not among the surest, however few there are."""
+    y = np.arange(12) % 2
+    assert estimate_noise_rate(np.where(y == 1, 0.99, 0.01), y) == 0.5 / 7
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -131,6 +146,30 @@ def test_bad_input(changed, message):
         label_errors(**{"key": jax.random.key(0), "X": X, "y": y, **changed})
 
 
-def test_bad_logits():
-    with pytest.raises(ValueError, match="logits must be finite; row 1"):
-        label_errors_from_logits([0.0, np.inf], [0, 1])
+def test_given_logits_are_brought_to_the_scale_of_the_labels():
+    """Too sure by a factor, and of a balanced population: what class weights leave."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=4000) - 2
+    y = (rng.random(4000) < 1 / (1 + np.exp(-logits))).astype(int)
+    found = label_errors_from_logits(logits, y)
+    sure = label_errors_from_logits(5 * (logits + 2), y)
+    np.testing.assert_allclose(
+        sure.probability_wrong, found.probability_wrong, atol=1e-4, rtol=0
+    )
+    opposite = label_errors_from_logits(-logits, y)
+    assert np.ptp(opposite.probs) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("logits", "y", "message"),
+    [
+        ([0.0, np.inf], [0, 1], "logits must be finite; row 1 is inf"),
+        ([[0.0], [1.0]], [0, 1], r"logits and y must have shape \(n,\) both, not \(2, 1\)"),
+        ([0.0, 1.0], [1, 1], "y must hold both labels"),
+        ([0.0, 1.0], [1, 2], "y must hold labels 0 and 1; row 1 is 2"),
+        (["a", "b"], [1, 0], "logits must be real numbers"),
+    ],
+)
+def test_bad_logits(logits, y, message):
+    with pytest.raises(ValueError, match=message):
+        label_errors_from_logits(logits, y)

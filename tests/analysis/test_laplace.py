@@ -136,8 +136,8 @@ def test_strength_of_a_network_that_is_right(x64):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"l2": 0.0}, "l2 must be a finite number above 0, not 0.0"),
-        ({"l2": np.inf}, "l2 must be a finite number above 0, not inf"),
+        ({"l2": 0.0}, "l2 must be a finite number above 0, in float32, not 0.0"),
+        ({"l2": np.inf}, "l2 must be a finite number above 0, in float32, not inf"),
         ({"y": np.zeros(20)}, "y holds label 0.0 only"),
         ({"memory_limit": 1000}, "the eigenvalues of a matrix of size 20 need"),
         (
@@ -151,3 +151,50 @@ def test_bad_input(changed, message):
     arguments = {"params": make_params(DEPTHS[1]), "X": X, "y": y, **changed}
     with pytest.raises(ValueError, match=message):
         evidence(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"l2": 0.0}, "l2 must be a finite number above 0, in float32, not 0.0"),
+        ({"l2": None}, "l2 must be a finite number above 0, in float32, not None"),
+        ({"y": np.zeros(20)}, "y holds label 0.0 only"),
+        ({"X": np.zeros((20, 4))}, r"X must have shape \(n, 5\)"),
+        ({"memory_limit": 1000}, "the eigenvalues of a matrix of size 20 need"),
+    ],
+)
+def test_bad_input_of_the_strength(changed, message):
+    X, y, _ = make_data(20)
+    arguments = {"params": make_params(DEPTHS[1]), "X": X, "y": y, "l2": 0.1, **changed}
+    with pytest.raises(ValueError, match=message):
+        laplace_l2(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"l2": 0.0, "solver": "gram"}, "l2 must be above 0 for solver 'gram'"),
+        ({"X_query": np.zeros((2, 4))}, r"X_query must have shape \(n, 5\)"),
+        ({"X_query": np.full((2, 5), np.inf)}, "X_query must be finite; row 0, column 0"),
+        ({"y_train": np.ones(20)}, "y_train holds label 1.0 only"),
+        ({"solver": "gram", "memory_limit": 9}, "solver 'gram' needs"),
+    ],
+)
+def test_bad_input_of_laplace(changed, message):
+    X, y, _ = make_data(20)
+    arguments = {
+        "params": make_params(DEPTHS[1]),
+        "X_train": X,
+        "y_train": y,
+        "X_query": X[:3],
+        "l2": 0.1,
+    }
+    with pytest.raises(ValueError, match=message):
+        laplace(**{**arguments, **changed})
+
+
+def test_evidence_when_compiled():
+    X, y, _ = make_data(20)
+    params = make_params(DEPTHS[1])
+    compiled = jax.jit(evidence)(params, X, y)
+    np.testing.assert_allclose(compiled.l2, evidence(params, X, y).l2, rtol=1e-4)

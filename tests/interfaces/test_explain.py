@@ -194,8 +194,27 @@ def test_first_order_where_no_matrix_fits(cli, ensemble, data, monkeypatch):
     newton = json.loads(cli(*arguments).out)
     monkeypatch.setattr(explain, "choose_solver", lambda *_: "cg")
     first = json.loads(cli(*arguments).out)
+    assert (newton["newton"], first["newton"]) == (True, False)
+    assert "first order" in " ".join(cli(*arguments[:6]).out.split())
     assert first["up"][0]["row"] == newton["up"][0]["row"]
     assert 0 < first["up"][0]["logit_push"] < newton["up"][0]["logit_push"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "{model}", "--train", "{data}", "--row", "3"),
+        ("predict", "{model}", "{data}", "--std", "--train", "{data}"),
+        ("audit", "{data}", "--model", "{model}"),
+    ],
+)
+def test_penalty_too_small_for_the_matrix(cli, model, data, arguments):
+    given = [a.format(model=model, data=data) for a in arguments]
+    finished = cli(*given, "--l2", "1e-300")
+    assert finished.code == 2
+    assert "the model cannot be analysed: " in finished.err
+    assert "give a greater l2" in finished.err
+    assert finished.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
