@@ -197,9 +197,7 @@ def retraining(args: argparse.Namespace) -> None:
         for q, l2 in settings:
             at = optimum(start(X.shape[1], q), X, y, l2=l2)
             check = leave_one_out_check(at.params, X, y, l2=l2, rows=rows)
-            scores = linear_datamodeling_score(
-                jax.random.key(1), at.params, X, y, X[:100], l2=l2, n_subsets=32
-            )
+            scores = datamodeling_scores(X, y, q, l2)
             figures = (check.own, check.others, float(scores.mean()))
             found[q, l2].append(figures)
             print(
@@ -214,6 +212,16 @@ def retraining(args: argparse.Namespace) -> None:
         print(
             f"median, q {q:2} l2 {l2:g}: own {own:.3f}, others {others:.3f}, LDS {lds:.3f}"
         )
+
+
+def datamodeling_scores(X: np.ndarray, y: np.ndarray, q: int, l2: float) -> ArrayLike:
+    """Of 100 rows that the network is not trained on."""
+    order = np.random.default_rng(2).permutation(len(y))
+    asked, kept = order[:100], order[100:]
+    params = optimum(start(X.shape[1], q), X[kept], y[kept], l2=l2).params
+    return linear_datamodeling_score(
+        jax.random.key(1), params, X[kept], y[kept], X[asked], l2=l2, n_subsets=32
+    )
 
 
 def laplace_part(args: argparse.Namespace) -> None:
@@ -325,18 +333,29 @@ def network_probs(view: int) -> Callable[[np.ndarray, np.ndarray, int], np.ndarr
 
     def make(X: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
         views = encodings(X)
-        fold_key, key = jax.random.split(jax.random.key(seed))
-        logits = out_of_fold_logits(
-            key,
-            jax.device_put(views[min(view, len(views) - 1)]),
-            jnp.asarray(y, jnp.float32),
-            stratified_folds(fold_key, jnp.asarray(y), 5)[None],
-            n_folds=5,
-            **network_settings(len(y)),
-        )
-        return np.asarray(jax.nn.sigmoid(logits), np.float64)
+        return out_of_fold_probs(views[min(view, len(views) - 1)], y, seed)
 
     return make
+
+
+def ensemble_probs(X: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    """Of as many networks as `label_errors` trains in its first round, `(8, n)`."""
+    views = encodings(X)
+    seeds = range(1000 * seed, 1000 * seed + 4)
+    return np.stack([out_of_fold_probs(view, y, s) for view in views for s in seeds])
+
+
+def out_of_fold_probs(view: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    fold_key, key = jax.random.split(jax.random.key(seed))
+    logits = out_of_fold_logits(
+        key,
+        jax.device_put(view),
+        jnp.asarray(y, jnp.float32),
+        stratified_folds(fold_key, jnp.asarray(y), 5)[None],
+        n_folds=5,
+        **network_settings(len(y)),
+    )
+    return np.asarray(jax.nn.sigmoid(logits), np.float64)
 
 
 def boosting_probs(X: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
@@ -351,6 +370,7 @@ def boosting_probs(X: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
 PEERS = {
     "network": network_probs(0),
     "network, piecewise linear": network_probs(1),
+    "ensemble of networks": ensemble_probs,
     "gradient boosting": boosting_probs,
 }
 

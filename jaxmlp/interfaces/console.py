@@ -241,7 +241,7 @@ def print_explanation(found: dict[str, Any]) -> None:
 def _push_table(found: dict[str, Any], direction: str) -> Table:
     others = found[direction]
     table = Table(title=f"pushed {direction}", title_justify="left")
-    for header in ("", f"row {found['row']}", *(f"row {other['row']}" for other in others)):
+    for header in ("", "explained", *(f"row {other['row']}" for other in others)):
         table.add_column(header, overflow="fold")
     pushes = [f"{other['logit_push']:+.4f}" for other in others]
     table.add_row("logit", "", *pushes)

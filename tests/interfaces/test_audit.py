@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from jaxmlp import forward
+from jaxmlp.analysis import label_errors_from_logits
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces.audit import audit_table
 from jaxmlp.interfaces.model import load_model
@@ -90,9 +91,8 @@ def test_with_a_model(cli, flipped, tmp_path):
     loaded, table = load_model(model), read_table(data)
     X = loaded.features(table)
     logits = jax.vmap(forward, (0, None))(loaded.networks, X)
-    sign = 2 * loaded.labels(table) - 1
-    order = np.argsort(sign * np.asarray(logits).mean(axis=0))
-    assert [found["row"] for found in damped[:5]] == order[:5].tolist()
+    judged = label_errors_from_logits(logits.mean(axis=0), loaded.labels(table))
+    assert [found["row"] for found in damped[:5]] == judged.order[:5].tolist()
     other = tmp_path / "other.csv"
     write_table(read_table(data).slice(1), other)
     finished = cli("audit", other, "--model", model)

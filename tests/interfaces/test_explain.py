@@ -234,6 +234,18 @@ def test_bad_usage(cli, model, data, arguments, message):
     assert finished.err.count("\n") == 1
 
 
+def test_the_training_table_is_not_overwritten(cli, model, data):
+    before = data.read_bytes()
+    finished = cli("predict", model, data, "--std", "--train", data, "--out", data)
+    assert finished.code == 2
+    other = data.with_name("new.csv")
+    other.write_bytes(before)
+    finished = cli("predict", model, other, "--std", "--train", data, "--out", data)
+    assert finished.code == 2
+    assert "it is the table of --train itself" in finished.err
+    assert data.read_bytes() == before
+
+
 def test_std_needs_the_training_table(cli, model, data):
     for flags in (["--std"], ["--train", data]):
         finished = cli("predict", model, data, *flags)
