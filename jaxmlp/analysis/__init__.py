@@ -12,13 +12,14 @@ from jaxmlp.analysis.evaluation import (
     linear_datamodeling_score,
     retrain,
 )
-from jaxmlp.analysis.influence import influence, leave_one_out, self_influence
+from jaxmlp.analysis.influence import influence
 from jaxmlp.analysis.label_errors import (
     LabelErrors,
     label_errors,
     label_errors_from_logits,
 )
 from jaxmlp.analysis.laplace import Laplace, laplace
+from jaxmlp.analysis.leave_one_out import leave_one_out, self_influence
 from jaxmlp.analysis.optimum import Optimum, optimum
 from jaxmlp.analysis.strength import Evidence, LaplaceStrength, evidence, laplace_l2
 from jaxmlp.analysis.tracin import tracin
