@@ -94,24 +94,26 @@ class GramSolver(NamedTuple):
 
     def leverages(self) -> jax.Array:
         """As in `Solver`."""
-        n = self.rows.n_samples
         # 1 - λ (A^-1)_ii, where (A^-1)_ii is the square of column i of L^-1, with
         # L_ii^2 = |S_i|^2 + λ - (L_i1^2 + … + L_ii-1^2): the ones are cancelled by hand,
         # since rows of hardly any curvature have leverages far below 1.
-        is_left = jnp.tri(n, k=-1, dtype=bool)
-        left = jnp.sum(jnp.where(is_left, self.cholesky, 0) ** 2, axis=1)
-        own = (squared_norms(self.rows) - left) / jnp.diag(self.cholesky) ** 2
-        squares: list[jax.Array] = []
+        n = self.rows.n_samples
+        left: list[jax.Array] = []
+        below: list[jax.Array] = []
         # Columns of L^-1 are zero above the diagonal: each panel solves what is below.
         for start in range(0, n, _PANEL):
             # One after the other: side by side, the corners take several times L's memory.
-            L, squares = jax.lax.optimization_barrier((self.cholesky, squares))
-            corner = L[start:, start:]
-            identity = jnp.eye(n - start, min(_PANEL, n - start), dtype=corner.dtype)
-            below = jnp.where(identity == 0, _solve_lower(corner, identity), 0)
-            squares.append(jnp.sum(below**2, axis=0))
-        leverages = own - self.l2 * jnp.concatenate(squares)
-        return jnp.clip(leverages, 0, squared_norms(self.rows) / self.l2)
+            L, left, below = jax.lax.optimization_barrier((self.cholesky, left, below))
+            size = min(_PANEL, n - start)
+            rows = jnp.tril(L[start : start + size, : start + size], start - 1)
+            left.append(jnp.sum(rows**2, axis=1))
+            identity = jnp.eye(n - start, size, dtype=L.dtype)
+            columns = jnp.tril(_solve_lower(L[start:, start:], identity), -1)
+            below.append(jnp.sum(columns**2, axis=0))
+        squares = squared_norms(self.rows)
+        own = (squares - jnp.concatenate(left)) / jnp.diag(self.cholesky) ** 2
+        leverages = own - self.l2 * jnp.concatenate(below)
+        return jnp.clip(leverages, 0, squares / self.l2)
 
     def covariance(self, factors: Factors) -> jax.Array:
         """As in `Solver`."""
