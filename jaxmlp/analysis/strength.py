@@ -92,8 +92,8 @@ def evidence(
       MacKay (1992), "Bayesian interpolation"; Immer and others (2021), arXiv 2104.04975.
     """
     _check(params, X, y, sample_weight, l2, memory_limit, must_be_given=False)
-    is_known = l2 is None and not is_traced(params)
-    if is_known and not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(params)):
+    must_choose = l2 is None and not is_traced(params)
+    if must_choose and not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(params)):
         raise ValueError("params are all 0: the evidence grows with l2 without end")
     found = _evidence(params, X, y, l2, sample_weight)
     check_finite(found.log_marginal_likelihood)
