@@ -33,6 +33,10 @@ _MOST_SOLUTIONS = 1000
 """Runs of conjugate gradients that are begun without being asked for."""
 
 
+class NoSolverFitsError(ValueError):
+    """Rows and parameters are too many for any solver in bounded memory and time."""
+
+
 class Training(NamedTuple):
     r"""What the training rows say, in the Gauss-Newton model.
 
@@ -110,7 +114,8 @@ def choose_solver(
     seconds.
 
     Raises:
-      ValueError: The name is none, the solver that is asked for does not fit, or none does.
+      ValueError: The name is none, or the solver that is asked for does not fit.
+      NoSolverFitsError: None does.
     """
     if solver not in get_args(SolverName):
         names = ", ".join(get_args(SolverName))
@@ -140,7 +145,7 @@ def choose_solver(
         if fits_gram:
             return "gram"
         if n_solutions > _MOST_SOLUTIONS:
-            raise ValueError(
+            raise NoSolverFitsError(
                 f"{n} rows and {n_params} parameters are too many for a matrix within "
                 f"memory_limit, and {n_solutions} runs of conjugate gradients may take "
                 "long: give fewer rows, a greater memory_limit, newton=False (a run a "

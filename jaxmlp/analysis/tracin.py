@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxmlp.analysis.validate import check_params, check_query
+from jaxmlp.analysis.validate import check_finite_features, check_params, check_query
 from jaxmlp.core.factors import augment_features, loss_factors_augmented
 from jaxmlp.core.params import Params
 from jaxmlp.core.validate import check_number
@@ -72,6 +72,7 @@ def tracin(
     total = None
     for i, (params, rate) in enumerate(zip(checkpoints, rates, strict=True)):
         check_params(params)
+        check_finite_features(params, X_train, "X_train")
         check_query(params, X_query, y_query)
         check_number(
             f"learning_rates[{i}]", rate, "a finite number", lambda x: abs(x) < float("inf")

@@ -31,7 +31,7 @@ def check_training(
     """
     check_params(params)
     check_examples(X, y, names=names)
-    _check_features(params, X, names[0])
+    check_finite_features(params, X, names[0])
     if not is_traced(y):
         labels = np.asarray(y)
         if (labels == labels[0]).all():
@@ -101,10 +101,10 @@ def check_finite(value: jax.Array) -> None:
 def check_query(params: Params, X: ArrayLike, y: ArrayLike | None = None) -> None:
     """Refuses query rows that are not the network's, or have no gradient."""
     check_examples(X, y, names=("X_query", "y_query"))
-    _check_features(params, X, "X_query")
+    check_finite_features(params, X, "X_query")
 
 
-def _check_features(params: Params, X: ArrayLike, name: str) -> None:
+def check_finite_features(params: Params, X: ArrayLike, name: str) -> None:
     """Refuses features that are not the network's, or not finite in its type."""
     check_features(params, X, name)
     dtype = params[0].w.dtype

@@ -65,7 +65,8 @@ def check_values(
     kind = np.asarray(array).dtype.kind if not isinstance(array, jax.Array) else "f"
     if kind in "OSUMmc":
         raise ValueError(f"{name} must be real numbers, not {np.asarray(array).dtype}")
-    with jax.ensure_compile_time_eval():  # what a traced function closes over has values
+    # A traced function closes over values; one that overflows in JAX's type is refused.
+    with jax.ensure_compile_time_eval(), np.errstate(over="ignore"):
         right = np.asarray(is_right(jnp.asarray(array)))
     if not right.all():
         where = np.unravel_index(np.argmin(right), right.shape)

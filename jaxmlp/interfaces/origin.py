@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jaxmlp.analysis import evidence
+from jaxmlp.analysis.curvature import MEMORY_LIMIT, NoSolverFitsError
 from jaxmlp.core import Params
 from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
@@ -90,6 +91,12 @@ def analysed() -> Iterator[None]:
         yield
     except DataError:
         raise
+    except NoSolverFitsError as error:
+        raise DataError(
+            "the model has too many parameters, and its table too many rows, for this "
+            f"analysis in {MEMORY_LIMIT / 2**30:g} GiB of memory: train it with a smaller "
+            "--hidden, or on fewer rows"
+        ) from error
     except ValueError as error:
         raise DataError(f"the model cannot be analysed: {error}") from error
 

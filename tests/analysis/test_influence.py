@@ -9,6 +9,7 @@ from jaxmlp import Layer, bce_with_logits
 from jaxmlp.analysis import (
     influence,
     laplace,
+    laplace_l2,
     leave_one_out,
     rows,
     self_influence,
@@ -245,11 +246,13 @@ def test_blocks_change_nothing(solver, x64, monkeypatch):
     params, X, y, _, X_query = setting(n=61)  # a shape that nothing is compiled for yet
     whole = influence(params, X, y, X_query, l2=L2, solver=solver)
     variance = laplace(params, X, y, X_query, l2=L2, solver=solver).variance
+    left_out = laplace_l2(params, X, y, l2=L2).plain_log_loss
     jax.clear_caches()
     monkeypatch.setattr(rows, "_BLOCK_BYTES", 20_000)
     monkeypatch.setattr(solvers, "_PANEL", 8)
     close(influence(params, X, y, X_query, l2=L2, solver=solver), whole)
     close(laplace(params, X, y, X_query, l2=L2, solver=solver).variance, variance)
+    close(laplace_l2(params, X, y, l2=L2).plain_log_loss, left_out)
     jax.clear_caches()
 
 
@@ -315,6 +318,8 @@ def nan_at(array, place):
     [
         ({"X_train": nan_at(X, (2, 1))}, "X_train must be finite; row 2, column 1 is nan"),
         ({"X_query": nan_at(QUERY, (1, 0))}, "X_query must be finite; row 1, column 0"),
+        ({"X_query": np.full((3, 5), 1e300)}, "X_query must be finite; row 0"),
+        ({"params": jax.tree.map(lambda a: a.astype(np.float16), GOOD)}, "not float16"),
         ({"X_query": QUERY[:, :4]}, r"X_query must have shape \(n, 5\).*\(3, 4\)"),
         ({"X_query": QUERY[:0]}, "X_query is empty"),
         ({"X_train": X[:, :4]}, r"X_train must have shape \(n, 5\)"),

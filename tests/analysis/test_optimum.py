@@ -142,6 +142,10 @@ X, Y, _ = make_data(30)
         (lambda: optimum(ZERO, X, Y, l2=1, n_steps=0), "n_steps must be a whole number"),
         (lambda: optimum(ZERO, X[:, :3], Y, l2=1), r"X must have shape \(n, 5\)"),
         (lambda: optimum(ZERO, X, 0 * Y, l2=1), "y holds label 0 only"),
+        (lambda: optimum(ZERO, 1e30 * X, Y, l2=1), "overflow in float32: standardise"),
+        (lambda: retrain(ZERO, X, Y, np.ones((2, 30)), l2=-1), "l2 must be a finite"),
+        (lambda: retrain(ZERO, X, Y, -np.ones((2, 30)), l2=1), "not negative; row 0"),
+        (lambda: retrain(ZERO, X, Y, np.full((2, 30), np.nan), l2=1), "must be finite"),
         (lambda: retrain(ZERO, X, Y, np.ones(30), l2=1), r"row_weights must have shape"),
         (lambda: retrain(ZERO, X, Y, np.ones((2, 29)), l2=1), r"shape \(k, 30\), not"),
         (
@@ -163,6 +167,12 @@ X, Y, _ = make_data(30)
                 jax.random.key(0), ZERO, X, Y, X, l2=1, scores=np.ones((3, 3))
             ),
             r"scores must have shape \(30, 30\), not \(3, 3\)",
+        ),
+        (
+            lambda: linear_datamodeling_score(
+                jax.random.key(0), ZERO, X, Y, X, l2=1, scores=np.full((30, 30), np.inf)
+            ),
+            "scores must be finite; row 0, column 0 is inf",
         ),
         (
             lambda: label_error_check(jax.random.key(0), X, Y, fraction=0.7),

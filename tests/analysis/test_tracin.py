@@ -49,10 +49,17 @@ def test_a_step_on_the_row_lowers_the_loss_by_its_score(x64):
         ([], [], "checkpoints and learning_rates must be as many"),
         ([make_params((5, 1))], [0.1, 0.2], "not 1 and 2"),
         ([make_params((5, 1))], [np.nan], r"learning_rates\[0\] must be a finite number"),
-        ([make_params((4, 1))], [0.1], "X_query must have shape"),
+        ([make_params((4, 1))], [0.1], "X_train must have shape"),
+        ([make_params((5, 1))], 0.1, "learning_rates must be a sequence"),
     ],
 )
 def test_bad_input(checkpoints, rates, message):
     X, y, _ = make_data(6)
     with pytest.raises(ValueError, match=message):
         tracin(checkpoints, rates, X, y, X, y)
+
+
+def test_queries_need_labels():
+    X, y, _ = make_data(6)
+    with pytest.raises(ValueError, match="y_query must hold the queries' labels"):
+        tracin([make_params((5, 1))], [0.1], X, y, X, None)

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxmlp import forward
-from jaxmlp.analysis import evidence, influence, laplace
+from jaxmlp.analysis import curvature, evidence, influence, laplace
 from jaxmlp.data.fingerprint import fingerprint
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces import explain
@@ -198,6 +198,22 @@ def test_first_order_where_no_matrix_fits(cli, ensemble, data, monkeypatch):
     assert "first order" in " ".join(cli(*arguments[:6]).out.split())
     assert first["up"][0]["row"] == newton["up"][0]["row"]
     assert 0 < first["up"][0]["logit_push"] < newton["up"][0]["logit_push"]
+
+
+@pytest.mark.parametrize("command", ["predict", "audit"])
+def test_model_too_large_for_any_solver(cli, model, data, command, monkeypatch):
+    choose = curvature.choose_solver
+    monkeypatch.setattr(curvature, "_MOST_SOLUTIONS", 10)
+    monkeypatch.setattr(
+        curvature, "choose_solver", lambda *given: choose(*given[:4], 1, given[5])
+    )
+    more = ("--std", "--train", data) if command == "predict" else ("--model", model)
+    arguments = (model, data) if command == "predict" else (data,)
+    finished = cli(command, *arguments, *more)
+    assert finished.code == 2
+    assert "too many rows" in finished.err
+    assert "train it with a smaller --hidden, or on fewer rows" in finished.err
+    assert finished.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
