@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.preprocess import CategoricalRule, NumericRule, Preprocessor, Rule
+from jaxmlp.data.preprocess import Preprocessor
+from jaxmlp.data.rules import CategoricalRule, NumericRule, Rule
 from jaxmlp.data.tables import one_line
 
 

@@ -1,19 +1,29 @@
 """What the columns of a table mean, and their values in plain form."""
 
+import datetime
+import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jaxmlp.data.errors import DataError, shorten
 
-Kind = Literal["numeric", "categorical"]
-"""Booleans count as numeric, 0 and 1."""
+Kind = Literal["numeric", "categorical", "date"]
+"""Booleans count as numeric, 0 and 1; so do times of day and durations, in seconds."""
+
+Wish = Literal["numeric", "categorical", "date", "drop"]
+"""What a user says of a column."""
 
 Values: TypeAlias = NDArray[np.float64] | pa.Array
-"""Numeric: float64 `(n,)`, NaN where missing. Categorical: strings, null where missing."""
+"""Numeric: float64 `(n,)`, NaN where missing; dates: days since 1970-01-01, alike.
+Categorical: strings, null where missing."""
+
+# "id", "customer_id", "customerID", "PassengerId"; not "paid" or "grid".
+_NAMES_OF_IDENTIFIERS = re.compile(r"(^|[^A-Za-z])[iI][dD]$|[a-z](ID|Id)$")
 
 
 class Kinds(NamedTuple):
@@ -28,21 +38,46 @@ class Kinds(NamedTuple):
     dropped: dict[str, str]
 
 
-def infer_kinds(table: pa.Table, target: str) -> Kinds:
-    """Reads the kinds of all columns but the target from their types."""
+def infer_kinds(
+    table: pa.Table, target: str, wishes: Mapping[str, Wish] | None = None
+) -> Kinds:
+    """Reads the kinds of all columns but the target from their types.
+
+    Args:
+      table: The table.
+      target: Name of the target column.
+      wishes: What the user says of columns, which goes before what their types say.
+
+    Raises:
+      DataError: A wish is for a column that is not there, or the target.
+    """
+    wishes = wishes or {}
+    features = [name for name in table.column_names if name != target]
+    for name in wishes:
+        if name not in features:
+            what = "is the target" if name == target else "is not in the table"
+            raise DataError(
+                f"--column {name}: it {what} (the features are: {shorten(features)})"
+            )
     used: dict[str, Kind] = {}
     dropped: dict[str, str] = {}
-    for name in table.column_names:
-        if name == target:
-            continue
-        column = table[name]
+    for name in features:
+        column, wish = table[name], wishes.get(name)
         kind = _kind(column.type)
-        if column.null_count == len(column):
+        if wish == "drop":
+            dropped[name] = "you said so"
+        elif column.null_count == len(column):
             dropped[name] = "it has no value"
+        elif wish is not None:
+            used[name] = wish
         elif kind is None:
             dropped[name] = f"values of type {column.type} are not supported"
         elif _counts_rows(column):
             dropped[name] = "it numbers the rows"
+        elif _identifies_rows(name, column):
+            dropped[name] = (
+                "its name and its values, no two alike, are those of an identifier"
+            )
         else:
             used[name] = kind
     return Kinds(used, dropped)
@@ -59,8 +94,8 @@ def decode(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, Values]:
       The values of each column; see `Values`.
 
     Raises:
-      DataError: A column is missing from the table, a number is infinite, or a numeric
-        column holds something else; names column and row.
+      DataError: A column is missing from the table, a number is infinite, or a column
+        holds something else than its kind; names column and row.
     """
     absent = [name for name in kinds if name not in table.column_names]
     if absent:
@@ -69,12 +104,8 @@ def decode(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, Values]:
             f"the table lacks {len(absent)} column{plural} that the model needs: "
             f"{shorten(absent)}"
         )
-    return {
-        name: _numbers(table[name], name)
-        if kind == "numeric"
-        else _texts(table[name], name)
-        for name, kind in kinds.items()
-    }
+    read = {"numeric": _numbers, "categorical": _texts, "date": _days}
+    return {name: read[kind](table[name], name) for name, kind in kinds.items()}
 
 
 def explain_texts(columns: Mapping[str, Values]) -> dict[str, str]:
@@ -102,8 +133,10 @@ def _is_float(text: str) -> bool:
 def _kind(kind: pa.DataType) -> Kind | None:
     if pa.types.is_dictionary(kind):
         return _kind(kind.value_type)
-    if is_number(kind):
+    if is_number(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind):
         return "numeric"
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return "date"
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return "categorical"
     return "categorical" if pa.types.is_string_view(kind) else None
@@ -129,6 +162,13 @@ def _counts_rows(column: pa.ChunkedArray) -> bool:
     return bool((column.to_numpy() == np.arange(first, first + len(column))).all())
 
 
+def _identifies_rows(name: str, column: pa.ChunkedArray) -> bool:
+    """Whether a column of whole numbers has the name and the values of an identifier."""
+    if not pa.types.is_integer(column.type) or not _NAMES_OF_IDENTIFIERS.search(name):
+        return False
+    return len(column) > 2 and len(column.unique()) == len(column)
+
+
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         return column.cast(column.type.value_type)
@@ -141,11 +181,14 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
         return np.full(len(column), np.nan)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
-    values = (
-        np.array(column.cast(pa.float64(), safe=False), np.float64)
-        if is_number(column.type)
-        else _parse_numbers(column, name)
-    )
+    if pa.types.is_time(column.type):
+        values = _microseconds(column.cast(pa.time64("us"), safe=False)) / 1e6
+    elif pa.types.is_duration(column.type):
+        values = _microseconds(column.cast(pa.duration("us"), safe=False)) / 1e6
+    elif is_number(column.type):
+        values = np.array(column.cast(pa.float64(), safe=False), np.float64)
+    else:
+        values = _parse_numbers(column, name)
     is_infinite = np.isinf(values)
     if is_infinite.any():
         row = int(is_infinite.argmax())
@@ -165,13 +208,45 @@ def _parse_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
         except ValueError:
             raise DataError(
                 f"column {name!r}, row {row}: {text!r} is not a number, "
-                "and the model needs one there"
+                "and one is needed there"
             ) from None
     return values
 
 
+def _microseconds(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    return np.array(column.cast(pa.int64()).cast(pa.float64(), safe=False), np.float64)
+
+
+def _days(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+    column = _decoded(column)
+    if pa.types.is_null(column.type):
+        return np.full(len(column), np.nan)
+    if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
+        column = _parse_dates(column, name)
+    return _microseconds(column.cast(pa.timestamp("us"), safe=False)) / 86_400e6
+
+
+def _parse_dates(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Reads dates given as text, such as 2024-02-29 or 2024-02-29 13:05."""
+    days: list[datetime.datetime | None] = []
+    for row, text in enumerate(_texts(column, name).to_pylist()):
+        try:
+            moment = datetime.datetime.fromisoformat(text.strip()) if text else None
+        except ValueError:
+            raise DataError(
+                f"column {name!r}, row {row}: {text!r} is not a date such as 2024-02-29, "
+                "and one is needed there"
+            ) from None
+        if moment is not None and moment.tzinfo is not None:
+            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+        days.append(moment)
+    return pa.chunked_array([pa.array(days, pa.timestamp("us"))])
+
+
 def _texts(column: pa.ChunkedArray, name: str) -> pa.Array:
     column = _decoded(column)
+    if pa.types.is_floating(column.type):
+        column = _whole(column)
     try:
         texts = column.cast(pa.string())
     except pa.ArrowException as error:
@@ -179,3 +254,12 @@ def _texts(column: pa.ChunkedArray, name: str) -> pa.Array:
             f"column {name!r} holds {column.type}, and the model needs categories there"
         ) from error
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Makes 3 of 3.0 where all are whole: codes with a gap come as floats from pandas."""
+    column = pc.if_else(pc.is_nan(column), None, column)
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return column

@@ -1,13 +1,12 @@
 """From a table's columns to the network's input, by rules learned on the training part.
 
-The rules are data, so they are stored as JSON: numbers are imputed with the median and
-standardised, categories become one column a level. Nothing is learned from validation or
-test rows.
+Nothing is learned from validation or test rows.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jaxmlp.data.columns import Kind, Values
+from jaxmlp.data.rules import CategoricalRule, NumericRule, Rule, rule_from_json
 
 MIN_LEVEL_COUNT = 5
 """A category's level with fewer training rows is joined with the other rare ones."""
@@ -22,97 +22,7 @@ MIN_LEVEL_COUNT = 5
 MAX_LEVELS = 100
 """At most this many levels of a category get a column of their own."""
 
-SMOOTH_CLIP = 3.0
-"""Standardised values are bent to stay within ±3."""
-
-
-@dataclass(frozen=True)
-class NumericRule:
-    r"""Standardises a number, and bends its tails.
-
-    .. math:: z = (x - \text{mean}) / \text{scale}, \qquad z / \sqrt{1 + (z / 3)^2}
-
-    The second step hardly changes the bulk and keeps an outlier, however far out, within
-    ±3, so that heavy tails and rare counts do not rule the gradient. A missing x counts
-    as the median.
-
-    Attributes:
-      name: The column.
-      median: Of the training rows' values.
-      mean: Of the training rows, imputed.
-      scale: Their standard deviation.
-      marks_missing: Whether a second column says that the value was missing.
-
-    Source:
-      Smooth clipping as in RealMLP, Holzmüller, Grinsztajn and Steinwart (2024),
-      arXiv 2407.04491.
-    """
-
-    kind: ClassVar[Kind] = "numeric"
-    name: str
-    median: float
-    mean: float
-    scale: float
-    marks_missing: bool
-
-    @property
-    def input_names(self) -> list[str]:
-        """Names of the columns that the rule makes."""
-        return [self.name, f"{self.name} is missing"][: 1 + self.marks_missing]
-
-    def encode(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Makes the input columns, `(n, 1)` or `(n, 2)`."""
-        is_missing = np.isnan(values)
-        imputed = np.where(is_missing, self.median, values)
-        # Divided before subtracting: the difference of two huge numbers may overflow. What
-        # overflows all the same is cut to a number that is finite and bent to 3 below.
-        with np.errstate(over="ignore"):
-            scaled = imputed / self.scale - self.mean / self.scale
-        scaled = np.clip(scaled, -1e150, 1e150)
-        scaled = scaled / np.hypot(1, scaled / SMOOTH_CLIP)
-        columns = [scaled, is_missing][: 1 + self.marks_missing]
-        return np.stack(columns, axis=1).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class CategoricalRule:
-    """One 0/1 column for each level.
-
-    Attributes:
-      name: The column.
-      levels: Levels with a column of their own, the most frequent first.
-      joins_rare: Whether a further column stands for all other values, also those never
-        seen in training; without it, an unseen value is all zeros.
-      marks_missing: Whether a last column says that the value was missing.
-    """
-
-    kind: ClassVar[Kind] = "categorical"
-    name: str
-    levels: tuple[str, ...]
-    joins_rare: bool
-    marks_missing: bool
-
-    @property
-    def input_names(self) -> list[str]:
-        """Names of the columns that the rule makes."""
-        names = [f"{self.name} = {level}" for level in self.levels]
-        names += [f"{self.name} is another value"] * self.joins_rare
-        return names + [f"{self.name} is missing"] * self.marks_missing
-
-    def encode(self, values: pa.Array) -> NDArray[np.float32]:
-        """Makes the input columns, `(n, len(input_names))`."""
-        found = pc.index_in(values, value_set=pa.array(self.levels, pa.string()))
-        level = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
-        is_missing = pc.is_null(values).to_numpy(zero_copy_only=False)
-        columns = level[:, None] == np.arange(len(self.levels))
-        if self.joins_rare:
-            columns = np.column_stack([columns, (level < 0) & ~is_missing])
-        if self.marks_missing:
-            columns = np.column_stack([columns, is_missing])
-        return columns.astype(np.float32)
-
-
-Rule = NumericRule | CategoricalRule
+_MIN_COVERAGE = 0.1  # of the rows by levels with a column; less is text or an identifier
 
 
 @dataclass(frozen=True)
@@ -135,9 +45,13 @@ class Preprocessor:
         """Makes the network's input, `(n, len(input_names))`."""
         return np.concatenate([rule.encode(columns[rule.name]) for rule in self.rules], 1)
 
+    def plain(self) -> "Preprocessor":
+        """The same without knots."""
+        return Preprocessor(tuple(rule.plain() for rule in self.rules))
+
     def to_json(self) -> list[dict[str, Any]]:
         """The rules as JSON values."""
-        return [{"kind": rule.kind, **asdict(rule)} for rule in self.rules]
+        return [rule.to_json() for rule in self.rules]
 
     @classmethod
     def from_json(cls, rules: list[dict[str, Any]]) -> "Preprocessor":
@@ -146,53 +60,111 @@ class Preprocessor:
         Raises:
           ValueError, KeyError, TypeError: The values are not what `to_json` makes.
         """
-        return cls(tuple(_rule_from_json(**rule) for rule in rules))
+        return cls(tuple(map(rule_from_json, rules)))
 
 
 def fit_preprocessor(
-    columns: Mapping[str, Values], train: NDArray[np.int64]
+    columns: Mapping[str, Values],
+    train: NDArray[np.int64],
+    kinds: Mapping[str, Kind] | None = None,
+    *,
+    n_knots: int = 0,
 ) -> tuple[Preprocessor, dict[str, str]]:
     """Learns the rules from the training rows.
 
     Args:
       columns: Values of the feature columns, all rows; see `decode`.
       train: Row numbers of the training part.
+      kinds: What the columns mean, as `decode` was told; None tells numbers from texts.
+      n_knots: Most knots of a number; with fewer than three there are none. Columns of two
+        values get none.
 
     Returns:
       The rules, and why each column without one is left out.
     """
     rules: list[Rule] = []
     dropped: dict[str, str] = {}
+    names_by_content: dict[bytes, str] = {}
     for name, values in columns.items():
-        rule = (
-            _fit_numeric(name, values[train])
-            if isinstance(values, np.ndarray)
-            else _fit_categorical(name, values.take(pa.array(train)))
-        )
+        rule: Rule | str
+        if isinstance(values, np.ndarray):
+            part = values[train]
+            kind: Literal["numeric", "date"] = "numeric"
+            if (kinds or {}).get(name) == "date":
+                kind = "date"
+            rule = _fit_numeric(name, part, n_knots, kind)
+        else:
+            part = values.take(pa.array(train))
+            rule = _fit_categorical(name, part)
+        twin = names_by_content.setdefault(_content(part), name)
         if isinstance(rule, str):
             dropped[name] = rule
+        elif twin != name:
+            dropped[name] = f"it repeats column {twin!r}"
         else:
             rules.append(rule)
     return Preprocessor(tuple(rules)), dropped
 
 
-def _fit_numeric(name: str, values: NDArray[np.float64]) -> NumericRule | str:
+def _content(values: Values) -> bytes:
+    """A mark that only columns of the same values share."""
+    if isinstance(values, np.ndarray):
+        return hashlib.sha256(np.where(np.isnan(values), np.nan, values + 0)).digest()
+    coded = values.dictionary_encode()
+    marks = hashlib.sha256(coded.indices.fill_null(-1).to_numpy())
+    marks.update(repr(coded.dictionary.to_pylist()).encode())
+    return marks.digest()
+
+
+def _fit_numeric(
+    name: str,
+    values: NDArray[np.float64],
+    n_knots: int,
+    kind: Literal["numeric", "date"],
+) -> NumericRule | str:
     is_missing = np.isnan(values)
     if is_missing.all():
         return "it has no value in the training part"
-    median = float(np.median(values[~is_missing]))
-    imputed = np.where(is_missing, median, values)
-    # In units of the largest value, so that huge numbers do not overflow when squared.
-    unit = float(np.abs(imputed).max()) or 1.0
-    mean = float((imputed / unit).mean()) * unit
-    scale = float((imputed / unit).std()) * unit
+    known = values[~is_missing]
+    median = float(np.median(known))
     marks_missing = bool(is_missing.any())
-    # Rounding leaves a constant column a standard deviation of about 1e-16 of its value.
-    if scale <= 1e-14 * unit:
+    scale = _spread(known)
+    if scale == 0:
         if not marks_missing:
             return "it is constant in the training part"
-        scale = unit
-    return NumericRule(name, median, mean, scale, marks_missing)
+        scale = abs(median) or 1.0
+    rule = NumericRule(name, median, median, scale, marks_missing, kind=kind)
+    return replace(rule, knots=_knots(known, n_knots))
+
+
+def _spread(known: NDArray[np.float64]) -> float:
+    """Distance of the quartiles, or half the range where they are equal; 0 for constants.
+
+    Unlike the standard deviation, it leaves a rare 1 among zeros near the others, and does
+    not grow with an outlier.
+    """
+    unit = float(np.abs(known).max()) or 1.0  # so that huge numbers do not overflow
+    low, first, third, high = np.quantile(known / unit, (0, 0.25, 0.75, 1)).tolist()
+    spread = third - first if third > first else (high - low) / 2
+    # Rounding leaves a constant column differences of about 1e-16 of its value.
+    return spread * unit if high - low > 1e-14 else 0.0
+
+
+def _knots(known: NDArray[np.float64], n_knots: int) -> tuple[float, ...]:
+    """Quantiles of a column, as if no value were more frequent than one interval.
+
+    So a column that is mostly 0 gets its knots where it is not.
+    """
+    levels, counts = np.unique(known, return_counts=True)
+    if n_knots < 3 or len(levels) < 3:
+        return ()
+    if len(levels) <= n_knots:
+        return tuple(levels.tolist())
+    weights = np.minimum(counts, len(known) / (n_knots - 1))
+    below = np.cumsum(weights) - weights
+    wanted = np.linspace(0, below[-1], n_knots)
+    found = np.searchsorted(below, wanted * (1 - 1e-12))
+    return tuple(levels[np.unique(found)].tolist())
 
 
 def _fit_categorical(name: str, values: pa.Array) -> CategoricalRule | str:
@@ -202,19 +174,16 @@ def _fit_categorical(name: str, values: pa.Array) -> CategoricalRule | str:
         (-item["counts"], item["values"])
         for item in pc.value_counts(values.drop_null()).to_pylist()
     )
-    levels = [level for count, level in counts if -count >= MIN_LEVEL_COUNT][:MAX_LEVELS]
-    joins_rare = len(levels) < len(counts)
-    rule = CategoricalRule(name, tuple(levels), joins_rare, marks_missing)
+    kept = [pair for pair in counts if -pair[0] >= MIN_LEVEL_COUNT][:MAX_LEVELS]
+    n_known = len(values) - values.null_count
+    n_covered = -sum(count for count, _ in kept)
+    if n_known and n_covered < _MIN_COVERAGE * n_known:
+        return (
+            f"it has {len(counts)} different values in {n_known} rows, most of them too "
+            "rare to learn from, as text or an identifier has"
+        )
+    levels = tuple(level for _, level in kept)
+    rule = CategoricalRule(name, levels, len(kept) < len(counts), marks_missing)
     if len(rule.input_names) > 1:
         return rule
-    if joins_rare:
-        return f"it has {len(counts)} different values, each too rare to learn from"
     return "it is constant in the training part"
-
-
-def _rule_from_json(kind: str, **fields: Any) -> Rule:
-    if kind == "numeric":
-        return NumericRule(**fields)
-    if kind == "categorical":
-        return CategoricalRule(**{**fields, "levels": tuple(fields["levels"])})
-    raise ValueError(f"unknown kind of column {kind!r}")

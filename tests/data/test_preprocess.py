@@ -59,10 +59,12 @@ def test_inputs_by_name(table):
         "holes is missing",
     ]
     x = table["x"].to_numpy()
-    np.testing.assert_allclose(X["x"], smooth_clip((x - x.mean()) / x.std()), rtol=1e-5)
+    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
+    expected = smooth_clip((x - middle) / (high - low))
+    np.testing.assert_allclose(X["x"], expected, rtol=1e-5, atol=1e-7)
     gaps = table["gaps"].to_pandas()
-    filled = gaps.fillna(gaps.median()).to_numpy()
-    expected = smooth_clip((filled - filled.mean()) / filled.std())
+    low, middle, high = gaps.quantile([0.25, 0.5, 0.75])
+    expected = smooth_clip((gaps.fillna(middle).to_numpy() - middle) / (high - low))
     np.testing.assert_allclose(X["gaps"], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(X["gaps is missing"], gaps.isna())
     np.testing.assert_array_equal(X["job = cook"], [i % 2 == 0 for i in range(N)])
@@ -115,12 +117,12 @@ def test_rules_survive_json(table):
     [
         (np.full(N, 7.1), "constant"),
         (pa.array(["same"] * N), "constant"),
-        (pa.array([f"id{i}" for i in range(N)]), "40 different values, each too rare"),
+        (pa.array([f"id{i}" for i in range(N)]), "40 different values in 40 rows"),
         (pa.nulls(N), "it has no value"),
         (pa.nulls(N, pa.float64()), "it has no value"),
         (np.arange(N), "it numbers the rows"),
         (np.arange(1, N + 1), "it numbers the rows"),
-        (pa.array([datetime.date(2024, 1, 1)] * N), "type date32"),
+        (pa.array([datetime.date(2024, 1, 1)] * N), "constant"),
         (pa.array([[1, 2]] * N), "type list"),
         (pa.array([b"raw"] * N), "type binary"),
     ],
@@ -129,6 +131,135 @@ def test_useless_columns_are_left_out_with_a_reason(table, values, reason):
     _, dropped, _ = prepare(table.append_column("extra", pa.array(values)))
     assert reason in dropped.pop("extra")
     assert not dropped
+
+
+def test_text_is_left_out_though_a_few_values_come_again():
+    texts = ["nothing to say"] * 9 + [f"note {i}" for i in range(91)]
+    table = pa.table({"notes": texts, "y": np.arange(100) % 2})
+    assert "as text or an identifier" in prepare(table)[1]["notes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_dropped"),
+    [("id", 1), ("customer_id", 1), ("CustomerID", 1), ("RowId", 1), ("paid", 0)],
+)
+def test_identifiers_are_left_out_by_name_and_values(table, name, is_dropped):
+    numbers = np.random.default_rng(1).permutation(N) + 70_000
+    _, dropped, _ = prepare(table.append_column(name, pa.array(numbers)))
+    assert ("identifier" in dropped.get(name, "")) == is_dropped
+    # The name alone is not enough: groups of rows may be numbered.
+    assert not prepare(table.append_column(name, pa.array(numbers // 2)))[1]
+
+
+def test_repeated_columns_are_left_out(table):
+    twice = table.append_column("again", table["gaps"]).append_column("work", table["job"])
+    _, dropped, _ = prepare(twice)
+    assert dropped == {
+        "again": "it repeats column 'gaps'",
+        "work": "it repeats column 'job'",
+    }
+
+
+def test_mostly_zero_columns_are_scaled_by_their_range(table):
+    rare = np.r_[np.zeros(N - 2), 1.0, 4.0]
+    preprocessor, _, columns = prepare(table.append_column("count", pa.array(rare)))
+    X = preprocessor.encode(columns)[:, preprocessor.input_names.index("count")]
+    np.testing.assert_allclose(X, smooth_clip(rare / 2), rtol=1e-6)
+
+
+def fit_one(values, n_knots, train=None):
+    train = np.arange(len(values)) if train is None else train
+    (rule,) = fit_preprocessor({"x": values}, train, n_knots=n_knots)[0].rules
+    return rule
+
+
+def test_knots_are_quantiles():
+    rule = fit_one(np.linspace(0, 8, 801), 9)
+    np.testing.assert_allclose(rule.knots, np.arange(9), atol=0.011)
+    X = rule.encode(np.array([-1.0, 2.5, np.nan, 99]))[:, 1:]
+    missing = np.clip((4 - np.array(rule.knots[:-1])) / np.diff(rule.knots), 0, 1)
+    np.testing.assert_allclose(X[0], 0)
+    np.testing.assert_allclose(X[1], [1, 1, 0.5, 0, 0, 0, 0, 0], atol=0.02)
+    np.testing.assert_allclose(X[2], missing, atol=1e-6)
+    np.testing.assert_allclose(X[3], 1)
+
+
+def test_knots_lie_where_a_column_of_mostly_zeros_is_not_zero():
+    values = np.r_[np.zeros(900), np.linspace(1, 10, 100)]
+    knots = np.array(fit_one(values, 17).knots)
+    assert knots[0] == 0
+    assert (knots > 0).sum() >= 8
+    assert knots[-1] == 10
+
+
+@pytest.mark.parametrize(
+    ("values", "knots"),
+    [
+        (np.array([0.0, 1.0] * 20), ()),  # a line through two values bends nowhere
+        (np.array([0.0, 1.0, 7.0] * 20), (0.0, 1.0, 7.0)),
+        (np.array([0.0, 1.0, np.nan] * 20), ()),
+        (np.array([-1e308, 0.0, 1e308] * 20), (-1e308, 0.0, 1e308)),
+    ],
+)
+def test_few_values_are_their_own_knots(values, knots):
+    rule = fit_one(values, 9)
+    assert rule.knots == knots
+    X = rule.encode(values)
+    assert np.isfinite(X).all()
+    assert rule.plain().knots == ()
+    np.testing.assert_array_equal(rule.plain().encode(values)[:, 0], X[:, 0])
+
+
+def test_dates_are_days():
+    day = datetime.date(2024, 2, 29)
+    moments = [datetime.datetime(1970, 1, 2, 6), None, datetime.datetime(1969, 12, 31)]
+    table = pa.table(
+        {
+            "day": pa.array([day, None, day]),
+            "moment": pa.array(moments, pa.timestamp("ns")),
+            "zoned": pa.array(moments, pa.timestamp("ms", "UTC")),
+            "text": ["2024-02-29", None, "2024-02-29T12:00+02:00"],
+        }
+    )
+    assert set(infer_kinds(table.drop(["text"]), "y").used.values()) == {"date"}
+    columns = decode(table, dict.fromkeys(table.column_names, "date"))
+    days = (day - datetime.date(1970, 1, 1)).days
+    np.testing.assert_array_equal(columns["day"], [days, np.nan, days])
+    np.testing.assert_array_equal(columns["moment"], [1.25, np.nan, -1])
+    np.testing.assert_array_equal(columns["zoned"], [1.25, np.nan, -1])
+    np.testing.assert_allclose(columns["text"], [days, np.nan, days + 10 / 24])
+    with pytest.raises(DataError, match="column 'text', row 1: 'soon' is not a date"):
+        decode(pa.table({"text": ["2024-02-29", "soon"]}), {"text": "date"})
+
+
+def test_times_and_durations_are_seconds():
+    table = pa.table(
+        {
+            "time": pa.array([datetime.time(1, 0, 1), None]),
+            "time of s": pa.array([3601, None], pa.time32("s")),
+            "long": pa.array([datetime.timedelta(hours=1, seconds=1), None]),
+        }
+    )
+    kinds = infer_kinds(table, "y").used
+    assert set(kinds.values()) == {"numeric"}
+    for values in decode(table, kinds).values():
+        np.testing.assert_array_equal(values, [3601, np.nan])
+
+
+def test_wishes_go_before_types(table):
+    wishes = {"flag": "categorical", "x": "drop", "gaps": "numeric"}
+    kinds = infer_kinds(table, "y", wishes)
+    assert kinds.used["flag"] == "categorical"
+    assert kinds.dropped == {"x": "you said so"}
+    with pytest.raises(DataError, match="--column z: it is not in the table"):
+        infer_kinds(table, "y", {"z": "drop"})
+    with pytest.raises(DataError, match="--column y: it is the target"):
+        infer_kinds(table, "y", {"y": "drop"})
+
+
+def test_codes_with_gaps_are_the_same_categories():
+    codes = decode(pa.table({"c": [1.0, None, float("nan"), 2.0]}), {"c": "categorical"})
+    assert codes["c"].to_pylist() == ["1", None, None, "2"]
 
 
 def test_huge_outliers_and_huge_values_stay_finite(table):
