@@ -210,6 +210,10 @@ def run_one(
     return _loop(state, bounds, advance, goes_on)
 
 
+run_alone = jax.jit(run_one, static_argnames="settings", donate_argnames="state")
+"""`run_one`, compiled; takes over the arrays of the state."""
+
+
 def run_many(
     state: RunState,
     hyper: Hyper,
