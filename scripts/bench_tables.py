@@ -25,7 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.pipeline import train_on_table
 from jaxmlp.interfaces.prepare import Prepared, prepare
-from jaxmlp.interfaces.recipe import Recipe
+from jaxmlp.interfaces.recipe import LectureRecipe
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
 
 def compare(name: str, table: pa.Table, options: argparse.Namespace) -> dict:
     target, seed = options.target, options.seed
-    recipe = Recipe(target=target, seed=seed, ensemble=options.ensemble)
+    recipe = LectureRecipe(target=target, seed=seed, ensemble=options.ensemble)
     outcome = train_on_table(table, recipe, callback=None, callback_every=1)
     split_key, _ = jax.random.split(jax.random.key(seed))
     data = prepare(split_key, table, recipe)

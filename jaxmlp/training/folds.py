@@ -48,7 +48,7 @@ class CrossFitResult(NamedTuple):
 
     Attributes:
       best: Position of the candidate that was chosen.
-      members: Its networks, by fold; only those trained before a callback ended the run.
+      members: Its networks, by fold; only those trained before it was stopped.
       val_losses: Validation losses of all candidates by fold, `(n_candidates, n_folds)`;
         NaN where the race did not come to it.
       folds: Fold of each row, `(n,)`.
@@ -84,6 +84,7 @@ def cross_fit(
     patience: int | None = None,
     compute_dtype: DTypeLike | None = None,
     device: jax.Device | str | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
     callback: Callable[[CrossFitProgress], object] | None = None,
 ) -> CrossFitResult:
     """Trains a network for each fold left out; the best candidate's are an ensemble.
@@ -111,8 +112,9 @@ def cross_fit(
       patience: Stop a network after this many epochs without a lower validation loss.
       compute_dtype: As in `fit`.
       device: As in `fit`.
-      callback: Called with a `CrossFitProgress` after each network; whatever it returns
-        that is true ends the run with the networks trained so far.
+      is_stopped: Asked between blocks of epochs, by several threads; when true, the run
+        ends with the networks trained so far, one at least. For a limit of time.
+      callback: Called with a `CrossFitProgress` after each network.
 
     Returns:
       A `CrossFitResult`.
@@ -123,7 +125,7 @@ def cross_fit(
 
     Guarantees:
       The same key, data and machine give the same bits, whatever the number of threads,
-      with or without a callback that ends nothing.
+      with or without a callback, unless it is stopped.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -166,7 +168,7 @@ def cross_fit(
         device=find_device(device),
     )
     rounds = plan_rounds(len(courses), n_folds, race=race)
-    return _result(run_race(courses, rounds, callback), folds)
+    return _result(run_race(courses, rounds, is_stopped, callback), folds)
 
 
 def _assign_folds(

@@ -1,6 +1,6 @@
 """One candidate of a cross-fit, and its network for one fold left out."""
 
-import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -138,8 +138,12 @@ _start = jax.jit(_start_run, static_argnames="settings")
 
 
 def train_member(
-    course: Course, program: Program, fold: int, begin: Start, stop: threading.Event
-) -> Member | None:
+    course: Course,
+    program: Program,
+    fold: int,
+    begin: Start,
+    is_stopped: Callable[[], bool],
+) -> Member:
     """Trains the network that leaves one fold out.
 
     Args:
@@ -147,13 +151,8 @@ def train_member(
       program: Compiled for it.
       fold: The fold.
       begin: From `start_member`.
-      stop: When set, it ends after the block of epochs that it is in, or does not begin.
-
-    Returns:
-      The network, or None if it was stopped before it began.
+      is_stopped: Asked after each block of epochs; when true, it ends there.
     """
-    if stop.is_set():
-        return None
     params, hyper, data = begin
 
     def run(state: RunState, orders: jax.Array, bounds: tuple[ArrayLike, ArrayLike]) -> Any:
@@ -162,7 +161,7 @@ def train_member(
     runner: RunChunk = run
     state, n_done = program.start(params, hyper), 0
     chunks = run_in_chunks(
-        runner, state, course.orders[fold], course.settings.plan, None, stop.is_set
+        runner, state, course.orders[fold], course.settings.plan, None, is_stopped
     )
     for state, n_done, _ in chunks:  # noqa: B007 (the last state counts)
         pass

@@ -67,6 +67,7 @@ class Race(NamedTuple):
 def run_race(
     courses: list[Course],
     rounds: list[Round],
+    is_stopped: Callable[[], bool],
     callback: Callable[[CrossFitProgress], object] | None,
 ) -> Race:
     """Trains the candidates round by round.
@@ -74,6 +75,7 @@ def run_race(
     Args:
       courses: How each candidate trains.
       rounds: From `plan_rounds`.
+      is_stopped: As in `cross_fit`.
       callback: As in `cross_fit`.
 
     Raises:
@@ -83,7 +85,6 @@ def run_race(
     losses = np.full((len(courses), n_folds), np.nan)
     members: dict[tuple[int, int], Member] = {}
     running = list(range(len(courses)))
-    stop = threading.Event()
     programs: dict[int, Program] = {}
     n_members = _count_members(len(courses), rounds)
     for one in rounds:
@@ -93,14 +94,13 @@ def run_race(
             for fold in range(one.n_folds)
             if (i, fold) not in members
         ]
-        for job, member in _train_all(courses, programs, jobs, stop):
+        for job, member in _train_all(courses, programs, jobs, is_stopped):
             members[job] = member
             losses[job] = member.val_loss
-            progress = CrossFitProgress(len(members), n_members, losses.copy())
-            if callback is not None and callback(progress):
-                stop.set()
+            if callback is not None:
+                callback(CrossFitProgress(len(members), n_members, losses.copy()))
         running = _leaders(losses[:, : one.n_folds], running, one.n_kept)
-        if stop.is_set():
+        if is_stopped():
             break
     return Race(running[0], members, losses)
 
@@ -130,16 +130,23 @@ def _train_all(
     courses: list[Course],
     programs: dict[int, Program],
     jobs: list[tuple[int, int]],
-    stop: threading.Event,
+    is_stopped: Callable[[], bool],
 ) -> Iterator[tuple[tuple[int, int], Member]]:
     """Trains networks on all threads, a candidate compiling while others train."""
+    failed = threading.Event()
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
     is_cpu = next(iter(courses[0].data.y.devices())).platform == "cpu"
 
+    def over() -> bool:
+        return failed.is_set() or is_stopped()
+
     def train(job: tuple[int, int], begin: Start) -> None:
         i, fold = job
+        args = (courses[i], programs[i], fold, begin, over)
         try:
-            done.put((job, train_member(courses[i], programs[i], fold, begin, stop)))
+            # The first one is trained in any case, for something to show.
+            is_over = over() and job != (0, 0)
+            done.put((job, None if is_over else train_member(*args)))
         except BaseException as error:
             done.put((job, error))
 
@@ -156,7 +163,7 @@ def _train_all(
             if outcome is not None:
                 yield job, outcome
     except BaseException:
-        stop.set()
+        failed.set()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
