@@ -141,7 +141,12 @@ def _scale(weight: np.ndarray) -> np.ndarray:
     Only their ratios count, and so no sum of them overflows. By a power of two, which
     rounds nothing.
     """
-    return np.ldexp(weight, -np.frexp(weight.max())[1])
+    return np.ldexp(weight, -weight_exponent(weight))
+
+
+def weight_exponent(weight: np.ndarray) -> int:
+    """Exponent of the power of two that `check_data` divides weights by."""
+    return int(np.frexp(weight.max())[1])
 
 
 def _class_weights(class_weight: ClassWeight, labels: np.ndarray) -> np.ndarray:

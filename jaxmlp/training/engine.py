@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from jaxmlp.core import Params, bce_with_logits, forward
 from jaxmlp.core.losses import mean_weights
-from jaxmlp.training.diagnostics import Diagnostics, StepRecord, record_step, summarize
+from jaxmlp.training.diagnostics import StepRecord, record_step, summarize
 from jaxmlp.training.objective import Objective, penalized
 from jaxmlp.training.orders import Orders, Plan, PoissonPlan
 from jaxmlp.training.state import (
@@ -89,10 +89,12 @@ def _train(
     data: Data,
     settings: Settings,
 ) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
-    objective = penalized(settings.gradient_fn, hyper.l2, settings.penalize_bias)
+    objective = penalized(
+        settings.gradient_fn, hyper.l2, settings.penalize_bias, settings.penalize_once
+    )
     optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
     plan, diagnostics = settings.plan, settings.diagnostics
-    step = partial(_step, objective=objective, optimizer=optimizer, diagnostics=diagnostics)
+    step = partial(_step, objective=objective, optimizer=optimizer, settings=settings)
 
     def measure(loss: jax.Array, steps: StepRecord | None) -> dict[str, jax.Array]:
         if diagnostics is None or steps is None:
@@ -108,11 +110,13 @@ def _train(
     # whole buffers (jax issue 40101).
     def scan_step(carry: Any, rows: jax.Array) -> tuple[Any, StepRecord | None]:
         params, opt_state, loss_sum, weight_sum = carry
-        weight = _batch_weight(data, rows, rows >= 0 if plan.has_padding else None)
+        is_real = rows >= 0 if plan.has_padding else None
+        weight = _batch_weight(data, rows, is_real)
         # Row -1, where there is no example, is the last row; its weight is 0.
         batch = (data.X[rows], data.y[rows], weight)
         params, opt_state, loss, record = step(params, opt_state, batch)
-        share = 1 if weight is None else jnp.sum(weight)
+        counted = is_real if settings.penalize_once else weight
+        share = 1 if counted is None else jnp.sum(counted.astype(loss.dtype))
         return (params, opt_state, loss_sum + share * loss, weight_sum + share), record
 
     zero = jnp.zeros((), data.y.dtype)
@@ -132,10 +136,10 @@ def _step(
     *,
     objective: Objective,
     optimizer: optax.GradientTransformationExtraArgs,
-    diagnostics: Diagnostics | None,
+    settings: Settings,
 ) -> tuple[Params, optax.OptState, jax.Array, StepRecord | None]:
     found = objective.evaluate(params, *batch)
-    record = None
+    diagnostics, record = settings.diagnostics, None
     if diagnostics is not None:
         if found.norms is None:
             raise ValueError(
@@ -151,7 +155,8 @@ def _step(
         grad=found.grads,
         value_fn=lambda params: objective.value(params, *batch),
     )
-    return optax.apply_updates(params, updates), opt_state, found.loss, record
+    loss = found.value if settings.penalize_once else found.loss
+    return optax.apply_updates(params, updates), opt_state, loss, record
 
 
 def _batch_weight(
@@ -193,6 +198,10 @@ def run_one(
         return is_active(state, epoch, settings.patience)
 
     return _loop(state, bounds, advance, goes_on)
+
+
+run_alone = jax.jit(run_one, static_argnames="settings", donate_argnames="state")
+"""`run_one`, compiled; takes over the arrays of the state."""
 
 
 def run_many(

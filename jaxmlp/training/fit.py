@@ -14,7 +14,7 @@ from jaxmlp.core import Params
 from jaxmlp.core.validate import check_count
 from jaxmlp.training.arrays import ClassWeight, check_data
 from jaxmlp.training.diagnostics import Diagnostics
-from jaxmlp.training.engine import run_in_chunks, run_one
+from jaxmlp.training.engine import run_alone, run_in_chunks
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import make_orders
 from jaxmlp.training.state import (
@@ -251,7 +251,9 @@ def run_fit(
         check_opt_state(opt_state, params, settings.optimizer)
     state = _start(params, opt_state, settings, has_validation=data.X_val is not None)
     chunks = run_in_chunks(
-        lambda state, orders, bounds: _run(state, hyper, orders, data, bounds, settings),
+        lambda state, orders, bounds: run_alone(
+            state, hyper, orders, data, bounds, settings
+        ),
         state,
         make_orders(key_data, settings.plan, device),
         settings.plan,
@@ -278,9 +280,6 @@ def _start(
         assert isinstance(settings.optimizer, optax.GradientTransformation)
         opt_state = settings.optimizer.init(params)
     return start_run(params, opt_state, settings, has_validation=has_validation)
-
-
-_run = jax.jit(run_one, static_argnames="settings", donate_argnames="state")
 
 
 def _progress(state: RunState, n_done: int, settings: Settings) -> FitProgress:

@@ -57,6 +57,9 @@ class Settings(NamedTuple):
       penalize_bias: Whether the L2 penalty is on the biases too.
       diagnostics: What to record of the examples' gradients, or None; needs a gradient
         function that returns norms.
+      penalize_once: Whether the L2 penalty counts once a mini-batch (see `penalized`).
+        The loss of an epoch is then scikit-learn's: with the penalty, and the mean over
+        mini-batches by their numbers of examples, whatever the weights of these.
     """
 
     optimizer: optax.GradientTransformation | OptimizerFactory
@@ -66,6 +69,7 @@ class Settings(NamedTuple):
     metrics: tuple[tuple[str, MetricFn], ...]
     penalize_bias: bool
     diagnostics: Diagnostics | None = None
+    penalize_once: bool = False
 
 
 class Hyper(NamedTuple):
