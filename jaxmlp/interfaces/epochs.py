@@ -254,7 +254,7 @@ def warn_unfinished(max_iter: int) -> None:
         f"training reached max_iter={max_iter} or max_fun and still improved: raise it, "
         "scale the features, or take a larger learning_rate_init",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
 
 

@@ -113,7 +113,7 @@ class MLPClassifier(BinaryClassifier):
       >>> from sklearn.preprocessing import StandardScaler
       >>> from jaxmlp import MLPClassifier
       >>> X, y = load_breast_cancer(return_X_y=True)
-      >>> network = MLPClassifier(early_stopping=True, random_state=0)
+      >>> network = MLPClassifier(learning_rate_init=0.01, random_state=0)
       >>> model = make_pipeline(StandardScaler(), network).fit(X[:400], y[:400])
       >>> model.score(X[400:], y[400:]) > 0.9
       True

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxmlp.core import Layer, Params
 from jaxmlp.interfaces.prediction import predict_logits
+from jaxmlp.training.arrays import as_finite
 from jaxmlp.training.validate import find_device
 
 
@@ -46,7 +47,9 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # 
           ValueError: X has other features than those of `fit`, or is not finite.
         """
         check_is_fitted(self, "coefs_")
-        features = check_features(self, X)
+        # Cast here: JAX gives up in silence, or worse, on what float32 cannot hold.
+        dtype = jax.dtypes.canonicalize_dtype(self.coefs_[0].dtype)
+        features = as_finite("X", check_features(self, X), dtype)
         with jax.default_device(find_device(self.device)):
             logits = predict_logits(networks_of(self), features)
         if not np.isfinite(logits).all():
@@ -63,13 +66,16 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # 
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Computes the probabilities of both labels, `(n, 2)`; X as above."""
-        p = expit(self.decision_function(X).astype(float))
-        return np.stack([1 - p, p], axis=1)
+        return expit(self._scores(X))
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Computes the logarithms of both probabilities, `(n, 2)`; finite; X as above."""
+        return log_expit(self._scores(X))
+
+    def _scores(self, X: ArrayLike) -> NDArray[np.float64]:
+        # Of each class, so that neither probability loses its digits.
         logits = self.decision_function(X).astype(float)
-        return log_expit(np.stack([-logits, logits], axis=1))
+        return np.stack([-logits, logits], axis=1)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
