@@ -4,7 +4,8 @@ from typing import Any, Literal, Self
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 
 from jaxmlp.interfaces.epochs import Record, warn_unfinished
@@ -13,9 +14,11 @@ from jaxmlp.interfaces.estimator_base import (
     Rows,
     check_features,
     check_training_part,
+    encode,
     find_classes,
+    make_rows,
     plain,
-    weigh,
+    weights_by_class,
 )
 from jaxmlp.interfaces.estimator_options import check_options, rules_of
 from jaxmlp.interfaces.estimator_training import Trained, go_on, train_networks
@@ -214,8 +217,9 @@ class MLPClassifier(BinaryClassifier):
                 f"warm_start needs the classes of the earlier fit, {self.classes_.tolist()}"
                 f"; y has {classes.tolist()}"
             )
-        rows = weigh(X, y, sample_weight, self.class_weight, self.classes_)
-        val = self._validation_rows(X_val, y_val)
+        by_class = weights_by_class(self.class_weight, self.classes_, y)
+        rows = make_rows(X, encode(y, self.classes_), sample_weight, by_class)
+        val = self._validation_rows(X_val, y_val, by_class)
         starts = None if is_first else go_on(self, rows, keep_optimizer=False)
         rules = rules_of(self, max_iter=self.max_iter)
         trained = train_networks(self, starts, rows, val, rules)
@@ -257,7 +261,8 @@ class MLPClassifier(BinaryClassifier):
         self._learn_classes(classes)
         is_first = not hasattr(self, "coefs_")
         X, y = check_training_part(self, X, y, reset=is_first)
-        rows = weigh(X, y, sample_weight, self.class_weight, self.classes_)
+        by_class = weights_by_class(self.class_weight, self.classes_, y)
+        rows = make_rows(X, encode(y, self.classes_), sample_weight, by_class)
         starts = None if is_first else go_on(self, rows, keep_optimizer=True)
         rules = rules_of(self, max_iter=1)
         self._set_fitted(train_networks(self, starts, rows, None, rules))
@@ -276,7 +281,12 @@ class MLPClassifier(BinaryClassifier):
             )
         self.classes_ = found
 
-    def _validation_rows(self, X: ArrayLike | None, y: ArrayLike | None) -> Rows | None:
+    def _validation_rows(
+        self,
+        X: ArrayLike | None,
+        y: ArrayLike | None,
+        by_class: NDArray[np.float64] | None,
+    ) -> Rows | None:
         if X is None and y is None:
             return None
         if X is None or y is None:
@@ -285,9 +295,8 @@ class MLPClassifier(BinaryClassifier):
             raise ValueError(
                 "X_val stops epochs, which solver='lbfgs' has not: leave it out"
             )
-        labels = plain(np.asarray(y))
-        features = check_features(self, X)
-        return weigh(features, labels, None, self.class_weight, self.classes_, "y_val")
+        codes = encode(plain(column_or_1d(y, warn=True)), self.classes_, "y_val")
+        return make_rows(check_features(self, X), codes, None, by_class)
 
     def _set_fitted(self, trained: list[Trained]) -> None:
         self._records = records = [network.record for network in trained]

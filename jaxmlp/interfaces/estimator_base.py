@@ -50,8 +50,8 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # 
         # Cast here: JAX gives up in silence, or worse, on what float32 cannot hold.
         dtype = jax.dtypes.canonicalize_dtype(self.coefs_[0].dtype)
         features = as_finite("X", check_features(self, X), dtype)
-        with jax.default_device(find_device(self.device)):
-            logits = predict_logits(networks_of(self), features)
+        networks = jax.device_put(networks_of(self), find_device(self.device))
+        logits = predict_logits(networks, features)
         if not np.isfinite(logits).all():
             raise ValueError(
                 f"X gives infinite scores in {logits.dtype}, as values much larger than "
@@ -185,29 +185,38 @@ class Rows(NamedTuple):
         return Rows(self.X[rows], self.y[rows], weight)
 
 
-def weigh(
-    X: NDArray[np.floating],
-    y: NDArray[Any],
-    sample_weight: ArrayLike | None,
-    class_weight: Any,
-    classes: NDArray[Any],
-    y_name: str = "y",
-) -> Rows:
-    """Codes the labels, and multiplies the rows' weights and those of their classes.
+def weights_by_class(
+    class_weight: Any, classes: NDArray[Any], y: NDArray[Any]
+) -> NDArray[np.float64] | None:
+    """Weights of both classes, `(2,)`, of labels or `"balanced"`, or None for equal ones.
 
     Raises:
-      ValueError: A label is unknown, or weights do not fit the rows or classes.
+      ValueError: Weights are of other labels, or not to be understood.
     """
-    codes = encode(y, classes, y_name)
+    if class_weight is None:
+        return None
+    return compute_class_weight(class_weight, classes=classes, y=y)
+
+
+def make_rows(
+    X: NDArray[np.floating],
+    codes: NDArray[np.int64],
+    sample_weight: ArrayLike | None,
+    by_class: NDArray[np.float64] | None,
+) -> Rows:
+    """Rows whose weights are multiplied by those of their classes.
+
+    Raises:
+      ValueError: There is not one weight a row.
+    """
     weight = None if sample_weight is None else np.asarray(sample_weight, float)
     if weight is not None and weight.shape != codes.shape:
         raise ValueError(
             f"sample_weight must have shape {codes.shape}, one weight a row of X, not "
             f"{weight.shape}"
         )
-    if class_weight is not None:
-        of_row = compute_class_weight(class_weight, classes=classes, y=y)[codes]
-        weight = of_row if weight is None else weight * of_row
+    if by_class is not None:
+        weight = by_class[codes] if weight is None else weight * by_class[codes]
     return Rows(X, codes, weight)
 
 

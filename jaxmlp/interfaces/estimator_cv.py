@@ -12,7 +12,6 @@ from scipy.stats import rankdata
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_class_weight
 
 from jaxmlp.core.params import InitMethod
 from jaxmlp.core.validate import check_count, check_number
@@ -21,8 +20,10 @@ from jaxmlp.interfaces.estimator_base import (
     BinaryClassifier,
     Rows,
     check_training_part,
+    encode,
     find_classes,
-    weigh,
+    make_rows,
+    weights_by_class,
 )
 from jaxmlp.interfaces.estimator_options import check_choice, hidden_sizes, optimizer_of
 from jaxmlp.training.search import search
@@ -151,8 +152,8 @@ class MLPClassifierCV(BinaryClassifier):
         folds = list(check_cv(self.cv, labels, classifier=True).split(features, labels))
         random_state = check_random_state(self.random_state)
         key = jax.random.key(random_state.randint(2**31))
-        rows = weigh(features, labels, sample_weight, None, self.classes_)
-        by_class = self._weights_by_class(labels)
+        rows = make_rows(features, encode(labels, self.classes_), sample_weight, None)
+        by_class = weights_by_class(self.class_weight, self.classes_, labels)
         found = [
             self._score(key, rows.take(train), rows.take(test), by_class, candidates)
             for train, test in folds
@@ -177,18 +178,12 @@ class MLPClassifierCV(BinaryClassifier):
         }
         return [Candidate(*values) for values in itertools.product(*lists.values())]
 
-    def _weights_by_class(self, y: NDArray[Any]) -> dict[int, float] | None:
-        if self.class_weight is None:
-            return None
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        return dict(enumerate(weights.tolist()))
-
     def _score(
         self,
         key: jax.Array,
         train: Rows,
         test: Rows,
-        by_class: dict[int, float] | None,
+        by_class: NDArray[np.float64] | None,
         candidates: list[Candidate],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores of the candidates on one fold, and their best epochs, means over seeds."""
@@ -197,7 +192,9 @@ class MLPClassifierCV(BinaryClassifier):
         )
         n_samples = len(train.X)
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_samples)
-        batch_weight = batch_size * _mean_weight(train, by_class)
+        weight = make_rows(*train, by_class).weight
+        # Weights that are all zero are refused by the search.
+        mean_weight = 1.0 if weight is None else float(weight.mean()) or 1.0
         result = search(
             key,
             train.X,
@@ -206,14 +203,14 @@ class MLPClassifierCV(BinaryClassifier):
             test.y,
             learning_rates=rates,
             hidden_sizes=widths,
-            l2=[alpha / batch_weight for alpha in alphas],
+            l2=[alpha / (batch_size * mean_weight) for alpha in alphas],
             n_epochs=self.max_iter,
             batch_size=batch_size,
             n_seeds=self.n_seeds,
             optimizer=optimizer_of(self._template()),
             init=self.init,
             sample_weight=train.weight,
-            class_weight=by_class,
+            class_weight=None if by_class is None else dict(enumerate(by_class.tolist())),
             patience=self.n_iter_no_change,
             device=self.device,
         )
@@ -280,14 +277,6 @@ def _listed(name: str, values: Any) -> list[Any]:
     if not is_list or len(values) == 0:
         raise ValueError(f"{name} must be a list of values to try, not {values!r}")
     return list(values)
-
-
-def _mean_weight(rows: Rows, by_class: dict[int, float] | None) -> float:
-    weight = np.ones(len(rows.X)) if rows.weight is None else rows.weight
-    if by_class is not None:
-        weight = weight * np.array([by_class[0], by_class[1]])[rows.y]
-    # Weights that are all zero are refused by the search.
-    return float(weight.mean()) or 1.0
 
 
 def _rate(value: Any) -> float:

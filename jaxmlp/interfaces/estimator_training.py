@@ -80,8 +80,9 @@ def go_on(estimator: Any, rows: Rows, *, keep_optimizer: bool) -> list[Start]:
             val_loss_curve=val_loss_curve,
             val_scores=val_scores,
         )
-        if not keep_optimizer:
-            new = _new_record(estimator, params)
+        new = _new_record(estimator, params)
+        is_same = type(new.opt_state) is type(record.opt_state)  # of the same solver
+        if not (keep_optimizer and is_same):
             record.opt_state, record.learning_rate = new.opt_state, new.learning_rate
         starts.append(Start(params, record))
     return starts
@@ -162,7 +163,7 @@ def _make_task(
     if val is None and estimator.early_stopping and estimator.solver != "lbfgs":
         rows, val = _split(rows, estimator.validation_fraction, random_state)
     dtype, device = compute_dtype(rows.X), find_device(estimator.device)
-    data = _to_device(rows, dtype, device, augmented=True)
+    data = _to_device(rows, dtype, device)
     exponent = 0 if rows.weight is None else weight_exponent(rows.weight)
     settings = make_settings(
         data,
@@ -177,22 +178,23 @@ def _make_task(
     )
     return Task(
         data=data,
-        val=None if val is None else _to_device(val, dtype, device, augmented=False),
+        val=None if val is None else _to_device(val, dtype, device, is_val=True),
         l2=math.ldexp(estimator.alpha, -exponent),
         settings=settings._replace(penalize_once=True),
     )
 
 
 def _to_device(
-    rows: Rows, dtype: np.dtype[Any], device: jax.Device | None, *, augmented: bool
+    rows: Rows, dtype: np.dtype[Any], device: jax.Device | None, *, is_val: bool = False
 ) -> Data:
     return check_data(
         rows.X,
         rows.y,
         dtype=dtype,
         sample_weight=rows.weight,
-        augmented=augmented,
+        augmented=not is_val,
         device=device,
+        names=("X_val", "y_val") if is_val else ("X", "y"),
     )
 
 

@@ -411,6 +411,8 @@ def test_validation_part_has_errors(table, fitted):
         model.fit(X, y, X_val=X, y_val=np.full(120, 5))
     with pytest.raises(ValueError, match="features"):
         model.fit(X, y, X_val=X[:, :3], y_val=y)
+    with pytest.raises(ValueError, match="y_val must have shape"):
+        model.fit(X, y, X_val=X, y_val=y[:50])
     with pytest.raises(ValueError, match="X_val stops epochs"):
         model.set_params(solver="lbfgs").fit(X, y, X_val=X, y_val=y)
 
@@ -448,6 +450,25 @@ def test_partial_fit_refuses_what_it_cannot_do(table):
         MLPClassifier(early_stopping=True).partial_fit(*table, [0, 1])
     with pytest.raises(ValueError, match="class_weight='balanced' needs all labels"):
         MLPClassifier(class_weight="balanced").partial_fit(*table, [0, 1])
+
+
+def test_partial_fit_after_another_solver_begins_its_own(table):
+    model = MLPClassifier(**QUICK, solver="sgd").fit(*table)
+    model.set_params(solver="adam").partial_fit(*table)
+    assert int(model._records[0].opt_state.n_steps) == 1
+
+
+def test_the_validation_part_has_the_class_weights_of_training(x64, table):
+    X, y = table
+    rows = np.r_[np.flatnonzero(y == 0)[:12], np.flatnonzero(y == 1)]
+    weight = dict(enumerate(len(rows) / (2 * np.bincount(y[rows]))))
+    val = {"X_val": X, "y_val": y}  # as many of both classes
+    balanced = MLPClassifier(**QUICK, class_weight="balanced").fit(X[rows], y[rows], **val)
+    given = MLPClassifier(**QUICK, class_weight=weight).fit(X[rows], y[rows], **val)
+    assert balanced.validation_scores_ == given.validation_scores_
+    right = balanced.predict(X) == y
+    expected = np.average(right, weights=np.vectorize(weight.get)(y))
+    assert balanced.best_validation_score_ == pytest.approx(expected, rel=1e-12)
 
 
 def test_warm_start_refuses_another_network(table):
