@@ -39,7 +39,8 @@ from sklearn.utils.estimator_checks import (
 )
 
 import jaxmlp
-from jaxmlp import MLPClassifier, MLPClassifierCV
+from jaxmlp import MLPClassifier, MLPClassifierCV, ensemble_logits
+from jaxmlp.interfaces import prediction
 
 # Small and quick, and it ends by itself.
 QUICK = {
@@ -168,6 +169,19 @@ def test_log_probabilities_are_finite_where_probabilities_round(fitted, table):
     logs = fitted.predict_log_proba(1e4 * table[0])
     assert np.isfinite(logs).all()
     assert logs.min() < -800
+
+
+def test_few_rows_are_not_filled_up_to_thousands(fitted, table, monkeypatch):
+    shapes = []
+
+    def watched(networks, X):
+        shapes.append(len(X))
+        return ensemble_logits(networks, X)
+
+    monkeypatch.setattr(prediction, "_logits", watched)
+    fitted.predict(table[0][:1])
+    fitted.predict(np.tile(table[0], (40, 1)))
+    assert shapes == [256, 4096, 4096]  # the last of 4,800 rows
 
 
 def test_rows_predict_alike_in_small_and_large_blocks(fitted, table):
@@ -478,6 +492,15 @@ def test_warm_start_refuses_another_network(table):
         model.set_params(hidden_layer_sizes=5).fit(X, y)
     with pytest.raises(ValueError, match="warm_start needs the classes"):
         model.set_params(hidden_layer_sizes=4).fit(X, y + 1)
+
+
+def test_a_warm_start_keeps_the_best_weights_until_there_are_better(table):
+    X, X_val, y, y_val = train_test_split(*table, random_state=0)
+    model = MLPClassifier(**QUICK, warm_start=True).fit(X, y, X_val=X_val, y_val=y_val)
+    best, weights = model.best_validation_score_, model.coefs_
+    model.set_params(learning_rate_init=1e-6).fit(X, y, X_val=X_val, y_val=y_val)
+    assert model.best_validation_score_ == best
+    np.testing.assert_array_equal(model.coefs_[0], weights[0])
 
 
 def test_an_ensemble_averages_probabilities(table, fitted):
