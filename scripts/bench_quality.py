@@ -143,7 +143,8 @@ def line(name: str, row: dict[str, float]) -> str:
     losses = " ".join(
         f"{row[peer]:8.4f}{'+' if row['ours'] < row[peer] else '-'}" for peer in PEERS
     )
-    return f"{name:18} {row['ours']:7.4f} {losses} {row['seconds']:7.1f}  {row['mlp_seconds']:5.1f}"
+    seconds = f"{row['seconds']:7.1f}  {row['mlp_seconds']:5.1f}"
+    return f"{name:18} {row['ours']:7.4f} {losses} {seconds}"
 
 
 def summarize(results: dict[str, dict]) -> None:

@@ -31,8 +31,12 @@ LIGHT = Dropout(hidden=0.1)
 HEAVY = Dropout(hidden=0.3, inputs=0.2)
 HIDDEN_SIZES: tuple[tuple[int, ...], ...] = ((), (256,), (64, 64, 64))
 PATIENCE = 8
+N_MEMBERS = 8
+FEWER_MEMBERS, FEWER_MEMBERS_FROM = 5, 10_000
+"""With many rows, networks are alike and slow: five are averaged."""
 _FEWEST_STEPS, _USUAL_EPOCHS, _MOST_STEPS = 1200, 30, 20_000
-_RACE_FROM = 4000  # rows; below, all candidates train for all folds in little time
+RACE_FROM = 4000
+"""Rows from which candidates race; with fewer, all train for all folds in little time."""
 
 
 def train_ensemble(
@@ -69,7 +73,7 @@ def train_ensemble(
             n_epochs=n_epochs,
             batch_size=batch_size,
             n_folds=n_folds,
-            race=len(train) >= _RACE_FROM,
+            race=len(train) >= RACE_FROM,
             optimizer=partial(_make_optimizer, n_steps * n_epochs),
             class_weight=recipe.class_weight,
             patience=PATIENCE,
@@ -92,7 +96,8 @@ def _n_folds(recipe: EnsembleRecipe, y: NDArray[np.int32], data: Prepared) -> in
             f"the training part has {fewest} row of one of the labels "
             f"{data.classes.negative!r} and {data.classes.positive!r}; 2 are needed"
         )
-    return min(recipe.n_members, fewest)
+    usual = N_MEMBERS if len(y) < FEWER_MEMBERS_FROM else FEWER_MEMBERS
+    return min(recipe.n_members or usual, fewest)
 
 
 def _n_epochs(n_steps: int) -> int:
@@ -111,12 +116,13 @@ def _candidates(
     is_plain = data.preprocessor.plain_columns()
     plain = full if is_plain.all() else np.ascontiguousarray(full[:, is_plain])
     kinds = {"knots": full, "plain": plain} if plain is not full else {"plain": full}
+    races = len(rows) >= RACE_FROM
     wanted = [
         (name, sizes, dropout)
         for name in kinds
         for dropout in (LIGHT, HEAVY)
         for sizes in recipe.hidden_sizes or HIDDEN_SIZES
-        if _is_tried(name, sizes, dropout, recipe, has_knots=len(kinds) > 1)
+        if _is_tried(name == next(iter(kinds)), dropout, sizes, races=races)
     ]
     candidates, descriptions = [], []
     for name, sizes, dropout in wanted:
@@ -135,17 +141,12 @@ def _candidates(
 
 
 def _is_tried(
-    features: str,
-    sizes: tuple[int, ...],
-    dropout: Dropout,
-    recipe: EnsembleRecipe,
-    *,
-    has_knots: bool,
+    is_first: bool, dropout: Dropout, sizes: tuple[int, ...], *, races: bool
 ) -> bool:
     """Leaves out of the grid what hardly ever wins: it would cost others their time."""
     if dropout == LIGHT:
-        return features == "knots" or not has_knots
-    return len(sizes) == 1 or (bool(sizes) and recipe.hidden_sizes is not None)
+        return is_first
+    return len(sizes) == 1 and (is_first or not races)
 
 
 def _make_optimizer(n_steps: int, learning_rate: Any) -> optax.GradientTransformation:

@@ -19,22 +19,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jaxmlp.core import Layer, Params, ensemble_logits
+from jaxmlp.core import Layer, Params
 from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, Label, encode_labels, find_column
 from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.tables import one_line
+from jaxmlp.interfaces.prediction import predict_logits as predict_logits
 
 FORMAT = 4
 """Version of the folder's layout; those before it can be read too."""
 
 _FILES = {"model.safetensors", "model.json", "report.json"}
-
-# Rows predicted at once: one compiled shape, and bounded memory for wide networks too.
-_BLOCK = 4096
-_MOST_ACTIVATIONS = 2**26
-
 
 _ROWS = "training.rows"
 """Name of the tensor that marks the training rows, one bit each, in a line for each network
@@ -124,29 +120,6 @@ class Model:
     def threshold_logit(self) -> float:
         """The threshold as natural-log odds."""
         return math.log(self.threshold) - math.log1p(-self.threshold)
-
-
-def predict_logits(networks: Params, X: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Computes logits block by block, so that one compiled shape serves any number of rows.
-
-    Args:
-      networks: Stacked parameters.
-      X: Features, `(n, p)`.
-
-    Returns:
-      Logits, `(n,)`.
-    """
-    n_units = sum(layer.b.size for layer in networks)
-    n_rows = max(1, min(_BLOCK, _MOST_ACTIVATIONS // n_units))
-    blocks = []
-    for start in range(0, len(X), n_rows):
-        block = X[start : start + n_rows]
-        padded = np.pad(block, ((0, n_rows - len(block)), (0, 0)))
-        blocks.append(np.asarray(_logits(networks, padded))[: len(block)])
-    return np.concatenate(blocks)
-
-
-_logits = jax.jit(ensemble_logits)
 
 
 def check_out(path: str | Path) -> None:

@@ -82,7 +82,7 @@ class EnsembleRecipe(NamedTuple):
       hidden_sizes: Hidden layers to try, or None for the usual ones.
       n_epochs: Passes through the training part at most, or None to go by its size.
       batch_size: Examples a step, or None for 256.
-      n_members: Networks in the ensemble, and folds.
+      n_members: Networks in the ensemble, and folds; None for 8, or 5 where rows are many.
       class_weight: `"balanced"` to give both labels the same weight in the loss, or None.
       seed: Of the split, the folds, the starting weights, the orders and dropout.
       device: `"cpu"`, `"gpu"` or `"tpu"`, or None for JAX's default.
@@ -97,7 +97,7 @@ class EnsembleRecipe(NamedTuple):
     hidden_sizes: tuple[tuple[int, ...], ...] | None = None
     n_epochs: int | None = None
     batch_size: int | None = None
-    n_members: int = 8
+    n_members: int | None = None
     class_weight: Literal["balanced"] | None = None
     seed: int = 0
     device: str | None = None

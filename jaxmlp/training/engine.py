@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from jaxmlp.core import Params, bce_with_logits, forward
 from jaxmlp.core.dropout import draw_masks, loss_and_grads_dropped
 from jaxmlp.core.losses import mean_weights
-from jaxmlp.training.diagnostics import Diagnostics, StepRecord, record_step, summarize
+from jaxmlp.training.diagnostics import StepRecord, record_step, summarize
 from jaxmlp.training.objective import Objective, penalized
 from jaxmlp.training.orders import Orders, Plan, PoissonPlan
 from jaxmlp.training.state import (
@@ -93,7 +93,7 @@ def _train(
 ) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
     optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
     plan, diagnostics = settings.plan, settings.diagnostics
-    step = partial(_step, optimizer=optimizer, diagnostics=diagnostics)
+    step = partial(_step, optimizer=optimizer, settings=settings)
 
     def objective(i: ArrayLike, params: Params) -> Objective:
         gradient_fn = settings.gradient_fn
@@ -101,7 +101,9 @@ def _train(
             key = jax.random.fold_in(hyper.dropout_key, epoch * plan.n_batches + i)
             masks = draw_masks(key, params, plan.batch_size, settings.dropout)
             gradient_fn = partial(loss_and_grads_dropped, masks=masks)
-        return penalized(gradient_fn, hyper.l2, settings.penalize_bias)
+        return penalized(
+            gradient_fn, hyper.l2, settings.penalize_bias, settings.penalize_once
+        )
 
     def measure(loss: jax.Array, steps: StepRecord | None) -> dict[str, jax.Array]:
         if diagnostics is None or steps is None:
@@ -121,12 +123,14 @@ def _train(
     ) -> tuple[Any, StepRecord | None]:
         i, rows = inputs
         params, opt_state, loss_sum, weight_sum = carry
-        weight = _batch_weight(data, rows, rows >= 0 if plan.has_padding else None)
+        is_real = rows >= 0 if plan.has_padding else None
+        weight = _batch_weight(data, rows, is_real)
         # Row -1, where there is no example, is the last row; its weight is 0.
         batch = (data.X[rows], data.y[rows], weight)
         target = objective(i, params)
         params, opt_state, loss, record = step(params, opt_state, batch, target)
-        share = 1 if weight is None else jnp.sum(weight)
+        counted = is_real if settings.penalize_once else weight
+        share = 1 if counted is None else jnp.sum(counted.astype(loss.dtype))
         return (params, opt_state, loss_sum + share * loss, weight_sum + share), record
 
     zero = jnp.zeros((), data.y.dtype)
@@ -147,10 +151,10 @@ def _step(
     objective: Objective,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
-    diagnostics: Diagnostics | None,
+    settings: Settings,
 ) -> tuple[Params, optax.OptState, jax.Array, StepRecord | None]:
     found = objective.evaluate(params, *batch)
-    record = None
+    diagnostics, record = settings.diagnostics, None
     if diagnostics is not None:
         if found.norms is None:
             raise ValueError(
@@ -166,7 +170,8 @@ def _step(
         grad=found.grads,
         value_fn=lambda params: objective.value(params, *batch),
     )
-    return optax.apply_updates(params, updates), opt_state, found.loss, record
+    loss = found.value if settings.penalize_once else found.loss
+    return optax.apply_updates(params, updates), opt_state, loss, record
 
 
 def _batch_weight(

@@ -52,7 +52,7 @@ def plan_rounds(n_candidates: int, n_folds: int, *, race: bool) -> list[Round]:
     """All candidates for a quarter of the folds, two for half, one for all."""
     if not race or n_candidates == 1:
         return [Round(n_folds, 1)]
-    quarter, half = -(-n_folds // 4), -(-n_folds // 2)
+    quarter, half = max(1, n_folds // 4), max(1, n_folds // 2)
     return [Round(quarter, 2), Round(half, 1), Round(n_folds, 1)]
 
 

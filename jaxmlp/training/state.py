@@ -62,6 +62,9 @@ class Settings(NamedTuple):
         function that returns norms.
       dropout: Shares of units that a step leaves out, or None; needs the library's own
         gradient.
+      penalize_once: Whether the L2 penalty counts once a mini-batch (see `penalized`).
+        The loss of an epoch is then scikit-learn's: with the penalty, and the mean over
+        mini-batches by their numbers of examples, whatever the weights of these.
     """
 
     optimizer: optax.GradientTransformation | OptimizerFactory
@@ -72,6 +75,7 @@ class Settings(NamedTuple):
     penalize_bias: bool
     diagnostics: Diagnostics | None = None
     dropout: Dropout | None = None
+    penalize_once: bool = False
 
 
 class Hyper(NamedTuple):
