@@ -64,8 +64,8 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Any], None] | None]:
 
 
 def print_columns(data: Prepared) -> None:
-    """Prints, on standard error, what each column is taken for, before training."""
-    console = Console(stderr=True, highlight=False)
+    """Prints what each column is taken for, before training."""
+    console = Console(highlight=False)
     table = Table("column", "read as", "inputs", "missing", "example")
     for rule in data.preprocessor.rules[:_MOST_ROWS]:
         table.add_row(

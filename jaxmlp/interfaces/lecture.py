@@ -43,14 +43,13 @@ def train_as_lecture(
         kept.
     """
     every = max(1, recipe.n_epochs // 50)
-    guarantee = None
+    guarantee, notes = None, list[str]()
     if recipe.privacy is None:
         result = _search(key, data, recipe, callback, every)
     else:
         result, guarantee = train_privately(
-            key, data, recipe, recipe.privacy, callback, every
+            key, data, recipe, recipe.privacy, notes, callback, every
         )
-    notes = []
     if len(result.networks) < recipe.ensemble:
         notes.append(
             f"the ensemble has {len(result.networks)} networks, not {recipe.ensemble}: of "

@@ -32,6 +32,7 @@ def train_privately(
     data: Prepared,
     recipe: LectureRecipe,
     privacy: Privacy,
+    notes: list[str],
     callback: Callable[[SearchProgress], object] | None,
     callback_every: int,
 ) -> tuple[SearchResult, dict[str, Any]]:
@@ -42,6 +43,7 @@ def train_privately(
       data: The table, prepared.
       recipe: What is asked for.
       privacy: The budget.
+      notes: Takes further sentences for the user.
       callback: As in `search`.
       callback_every: As in `search`.
 
@@ -95,7 +97,7 @@ def train_privately(
     except ValueError as error:
         raise DataError(f"private training: {error}") from error
     if WEAK_DELTA in result.guarantee.not_covered:
-        data.notes.append(f"--dp-delta {privacy.delta:g} does not cover {WEAK_DELTA}")
+        notes.append(f"--dp-delta {privacy.delta:g} does not cover {WEAK_DELTA}")
     if result.best_epoch is None:
         raise DataError("private training diverged; give a smaller --learning-rate")
     val_losses = result.history["val_loss"]

@@ -73,6 +73,6 @@ def choose_threshold(
         merit = 2 * true_positives / (n_positive + true_positives + false_positives)
     # Rows of equal probability cannot be told apart, and 0 and 1 have no logit.
     is_possible = (ends[:-1] < ends[1:]) & (candidates > 0) & (candidates < 1)
-    best = merit[is_possible].max(initial=-np.inf)
+    best = merit[is_possible].astype(np.float64).max(initial=-np.inf)
     ties = candidates[is_possible & (merit == best)]
     return float(ties[np.argmin(np.abs(ties - ideal))]) if len(ties) else ideal

@@ -55,7 +55,7 @@ def data(tmp_path):
     return tmp_path / "data.csv"
 
 
-SMALL = ("--learning-rate", "0.1", "--hidden", "4", "--epochs", "5")
+SMALL = ("--recipe", "lecture", "--learning-rate", "0.1", "--hidden", "4", "--epochs", "5")
 """Flags of a training run that takes no time."""
 
 

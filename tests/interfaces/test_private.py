@@ -45,7 +45,7 @@ def test_the_report_states_the_guarantee(cli, many, tmp_path):
     assert "statistics of the rows" in text
     assert "the drawing of the parts" in text
     # Nothing that was measured on the training rows without noise is written.
-    assert report["history"].keys() == {"val_loss"}
+    assert [history.keys() for history in report["histories"]] == [{"val_loss"}]
     assert report["best"]["train_loss"] is None
     assert "clipped_fraction" not in json.dumps(report)
     assert report["settings"]["batch_size"] == 32
