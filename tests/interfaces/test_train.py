@@ -390,7 +390,8 @@ def test_ensemble_of_seeds_and_penalties(cli, data, tmp_path):
     out = tmp_path / "model"
     finished = cli("train", data, "--target", "bought", "--out", out, "--json",
                    "--hidden", "0,3", "--recipe", "lecture", "--learning-rate", "0.1",
-                   "--epochs", "5", "--l2", "0,0.01", "--seeds", "3", "--ensemble", "4")  # fmt: skip
+                   "--epochs", "5", "--l2", "0,0.01", "--seeds", "3",
+                   "--ensemble", "4")  # fmt: skip
     assert (finished.code, finished.err) == (0, "")
     report = json.loads(finished.out)
     assert len(report["search"]) == 12
@@ -422,7 +423,8 @@ def test_diverged_networks_are_left_out_of_the_ensemble(cli, data, tmp_path):
 def test_screen_shows_the_penalties_and_the_ensemble(cli, data, tmp_path):
     finished = cli("train", data, "--target", "bought", "--out", tmp_path / "m",
                    "--hidden", "3", "--recipe", "lecture", "--learning-rate", "0.1",
-                   "--epochs", "2", "--l2", "0,0.01", "--seeds", "15", "--ensemble", "2")  # fmt: skip
+                   "--epochs", "2", "--l2", "0,0.01", "--seeds", "15",
+                   "--ensemble", "2")  # fmt: skip
     assert finished.code == 0
     assert "λ" in finished.out
     assert "the best 24 of 30 networks" in finished.out

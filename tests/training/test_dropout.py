@@ -39,8 +39,9 @@ def test_fit_is_a_python_loop_over_the_masks(x64, depth, batch_size):
             rows = order[i * batch_size : (i + 1) * batch_size]
             step_key = jax.random.fold_in(key, epoch * plan.n_batches + i)
             masks = draw_masks(step_key, params, batch_size, dropout)
-            cut = jax.tree.map(
-                lambda m, n=len(rows): m[:n] if hasattr(m, "shape") else m, masks
+            n = len(rows)  # fewer in an epoch's last mini-batch
+            cut = masks._replace(
+                inputs=masks.inputs[:n], hidden=tuple(m[:n] for m in masks.hidden)
             )
             _, grads = loss_and_grads_dropped(
                 params, augment(jax.numpy.asarray(X[rows])), y[rows], None, cut
