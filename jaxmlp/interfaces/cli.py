@@ -95,8 +95,8 @@ def predict(
 ) -> None:
     """Predict every row of a table, in its order.
 
-    Writes the columns probability (of the positive class) and predicted (the more probable
-    label). A category never seen in training, or a missing value, is no error.
+    Writes the columns probability (of the positive class) and predicted (the positive label
+    from the model's threshold on, 1/2 unless chosen in training). A category never seen in training, or a missing value, is no error.
 
     With --std, how sure the model is: the standard deviation of the logit in the linearised
     Laplace approximation, in an ensemble also between its networks.
@@ -150,7 +150,7 @@ def evaluate(
     table = read_for(loaded, data)
     with about(data):
         y = loaded.labels(table)
-        metrics = evaluate_logits(loaded.logits(table), y)
+        metrics = evaluate_logits(loaded.logits(table), y, loaded.threshold_logit)
     if as_json:
         positive = loaded.classes.positive
         print(json.dumps({"rows": len(y), "positive": positive, **metrics}))
