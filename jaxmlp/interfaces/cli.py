@@ -96,7 +96,8 @@ def predict(
     """Predict every row of a table, in its order.
 
     Writes the columns probability (of the positive class) and predicted (the positive label
-    from the model's threshold on, 1/2 unless chosen in training). A category never seen in training, or a missing value, is no error.
+    from the model's threshold on, 1/2 unless chosen in training). A category never seen in
+    training, or a missing value, is no error.
 
     With --std, how sure the model is: the standard deviation of the logit in the linearised
     Laplace approximation, in an ensemble also between its networks.

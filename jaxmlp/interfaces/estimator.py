@@ -233,16 +233,16 @@ class MLPClassifier(BinaryClassifier):
         self,
         X: ArrayLike,
         y: ArrayLike,
-        classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
     ) -> Self:
         """Trains for one epoch, with the optimiser's state of the call before.
 
         Args:
           X: Features, `(n, p)`, as in `fit`.
           y: Labels, `(n,)`; they need not hold both.
-          classes: The two labels; needed in the first call.
           sample_weight: Non-negative weights, `(n,)`.
+          classes: The two labels; needed in the first call.
 
         Returns:
           The estimator itself.

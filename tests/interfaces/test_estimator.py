@@ -461,9 +461,9 @@ def test_partial_fit_learns_the_classes_once(table):
 def test_partial_fit_refuses_what_it_cannot_do(table):
     assert not hasattr(MLPClassifier(solver="lbfgs"), "partial_fit")
     with pytest.raises(ValueError, match="partial_fit does not support early_stopping"):
-        MLPClassifier(early_stopping=True).partial_fit(*table, [0, 1])
+        MLPClassifier(early_stopping=True).partial_fit(*table, classes=[0, 1])
     with pytest.raises(ValueError, match="class_weight='balanced' needs all labels"):
-        MLPClassifier(class_weight="balanced").partial_fit(*table, [0, 1])
+        MLPClassifier(class_weight="balanced").partial_fit(*table, classes=[0, 1])
 
 
 def test_partial_fit_after_another_solver_begins_its_own(table):
