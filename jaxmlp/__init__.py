@@ -27,6 +27,7 @@ from jaxmlp.training import Diagnostics, fit, search, stack_params
 if TYPE_CHECKING:
     from jaxmlp.interfaces.estimator import MLPClassifier
     from jaxmlp.interfaces.estimator_cv import MLPClassifierCV
+    from jaxmlp.interfaces.preprocessor import TablePreprocessor
 
 __all__ = [
     "Diagnostics",
@@ -34,6 +35,7 @@ __all__ = [
     "MLPClassifier",
     "MLPClassifierCV",
     "Params",
+    "TablePreprocessor",
     "backward",
     "bce",
     "bce_with_logits",
@@ -52,7 +54,11 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_ESTIMATORS = {"MLPClassifier": "estimator", "MLPClassifierCV": "estimator_cv"}
+_ESTIMATORS = {
+    "MLPClassifier": "estimator",
+    "MLPClassifierCV": "estimator_cv",
+    "TablePreprocessor": "preprocessor",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -62,9 +68,9 @@ def __getattr__(name: str) -> Any:
     try:
         module = import_module(f"jaxmlp.interfaces.{_ESTIMATORS[name]}")
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("sklearn", "scipy"):
+        if (error.name or "").partition(".")[0] not in ("sklearn", "scipy", "pyarrow"):
             raise
         raise ImportError(
-            f"jaxmlp.{name} needs scikit-learn: install jaxmlp[tables]"
+            f"jaxmlp.{name} needs scikit-learn and pyarrow: install jaxmlp[tables]"
         ) from error
     return getattr(module, name)
