@@ -38,6 +38,7 @@ from jaxmlp.interfaces.console import (
     print_outcome,
     progress,
 )
+from jaxmlp.interfaces.export_command import export
 from jaxmlp.interfaces.gradients import row_gradients
 from jaxmlp.interfaces.metrics import evaluate_logits
 from jaxmlp.interfaces.model import check_out, load_model, save_model
@@ -463,6 +464,7 @@ def gradients(
 
 app.command()(audit)
 app.command()(explain)
+app.command()(export)
 
 
 def _privacy(
