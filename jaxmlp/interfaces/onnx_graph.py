@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 import jaxmlp
 
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
-_IR_VERSION = 8  # that of opset 17: runtimes since 2022 read the file
+_IR_VERSION = 8  # that of opset 17; onnxruntime reads both since 1.15 (2023)
 
 
 class Graph:

@@ -96,6 +96,15 @@ def test_numbers_far_out():
     assert_agree(model, pa.table(new))
 
 
+def test_an_infinite_number_counts_as_a_huge_one():
+    table = number_table()
+    content = to_onnx(make_model(table), 0.5)
+    signs = np.ones((2, table.num_columns)) * [[1], [-1]]
+    infinite = run(content, {"X": signs * np.inf})[1]
+    np.testing.assert_array_equal(infinite, run(content, {"X": signs * HUGE})[1])
+    assert np.isfinite(infinite).all()
+
+
 @pytest.mark.parametrize("hidden", [((16,),), ENSEMBLE])
 def test_a_model_of_64_bits(hidden):
     with jax.enable_x64(True):
