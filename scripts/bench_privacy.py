@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.pipeline import train_on_table
-from jaxmlp.interfaces.recipe import PRIVATE_CLIP, PRIVATE_DEFAULTS, Privacy, Recipe
+from jaxmlp.interfaces.recipe import PRIVATE_CLIP, PRIVATE_DEFAULTS, LectureRecipe, Privacy
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     table = read_table(args.data)
 
     def measure(seed: int, epsilon: float | None) -> dict:
-        recipe = Recipe(target=args.target, seed=seed)
+        recipe = LectureRecipe(target=args.target, seed=seed)
         if epsilon is not None:
             privacy = Privacy(epsilon, args.delta, max_norm=args.clip, bounds=None)
             recipe = recipe._replace(privacy=privacy, **PRIVATE_DEFAULTS)

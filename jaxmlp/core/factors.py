@@ -85,7 +85,10 @@ def augment_features(params: Params, X: ArrayLike, name: str = "X") -> jax.Array
 
 
 def loss_factors_augmented(
-    params: Params, X: jax.Array, y: ArrayLike
+    params: Params,
+    X: jax.Array,
+    y: ArrayLike,
+    masks: tuple[jax.Array, ...] | None = None,
 ) -> tuple[jax.Array, Factors]:
     """Losses and the factors of their gradients, for features that end in ones.
 
@@ -95,20 +98,25 @@ def loss_factors_augmented(
         of the matrix products' operands, such as bfloat16; sums and all else are in the
         parameters' type.
       y: Labels, `(n,)`, in [0, 1].
+      masks: For each hidden layer, which units count, `(n, q)`; the others give 0, as
+        inactive ones do. None for all.
 
     Returns:
       Losses in nats, `(n,)`, and the factors of their gradients.
     """
-    logits, factors = logit_factors_augmented(params, X)
+    logits, factors = logit_factors_augmented(params, X, masks)
     return bce_with_logits(logits, y), factors._replace(scale=output_delta(logits, y))
 
 
-def logit_factors_augmented(params: Params, X: jax.Array) -> tuple[jax.Array, Factors]:
+def logit_factors_augmented(
+    params: Params, X: jax.Array, masks: tuple[jax.Array, ...] | None = None
+) -> tuple[jax.Array, Factors]:
     """Logits and the factors of their gradients; as `loss_factors_augmented`."""
     *hidden, output = params
     inputs = [X]
-    for layer in hidden:
-        inputs.append(jax.nn.relu(_affine(inputs[-1], layer, X)))
+    for i, layer in enumerate(hidden):
+        h = jax.nn.relu(_affine(inputs[-1], layer, X))
+        inputs.append(h if masks is None else jnp.where(masks[i], h, 0))
     if hidden:
         logits = (inputs[-1] @ output.w)[:, 0] + output.b[0]
     else:

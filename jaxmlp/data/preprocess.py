@@ -49,6 +49,14 @@ class Preprocessor:
         """The same without knots."""
         return Preprocessor(tuple(rule.plain() for rule in self.rules))
 
+    def plain_columns(self) -> NDArray[np.bool_]:
+        """Which of the inputs `plain` has too, `(len(input_names),)`."""
+        parts = [
+            np.arange(len(rule.input_names)) < len(rule.plain().input_names)
+            for rule in self.rules
+        ]
+        return np.concatenate(parts)
+
     def to_json(self) -> list[dict[str, Any]]:
         """The rules as JSON values."""
         return [rule.to_json() for rule in self.rules]

@@ -77,8 +77,8 @@ def audit_table(table: pa.Table, target: str, seed: int) -> Audit:
 def audit_with_model(model: Model, table: pa.Table, l2: float | None) -> Audit:
     """Looks for label errors with a trained model, in the table that it was trained on.
 
-    Its training rows are judged by their leave-one-out logits, the others by their
-    logits; those of an ensemble are the means of its networks'.
+    A network judges the rows that trained it by their leave-one-out logits, the others by
+    their logits; those of an ensemble are the means of its networks'.
 
     Args:
       model: A trained model.
@@ -95,9 +95,10 @@ def audit_with_model(model: Model, table: pa.Table, l2: float | None) -> Audit:
     logits = []
     for member in find_members(model, part, l2):
         z = np.array(forward(member.params, X))
+        X_train, y_train, weight = part.used_by(member.uses)
         with analysed():
-            z[part.rows] = leave_one_out(
-                member.params, part.X, part.y, l2=member.l2, sample_weight=part.weight
+            z[part.rows[member.uses]] = leave_one_out(
+                member.params, X_train, y_train, l2=member.l2, sample_weight=weight
             )
         logits.append(z)
     found = label_errors_from_logits(np.mean(logits, axis=0), y)

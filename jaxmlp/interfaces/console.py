@@ -1,5 +1,6 @@
 """What the command line shows to people."""
 
+import datetime
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -12,11 +13,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxmlp.data.errors import shorten
 from jaxmlp.data.labels import as_text
+from jaxmlp.data.rules import CategoricalRule, Rule
 from jaxmlp.interfaces.metrics import Metrics
 from jaxmlp.interfaces.options import format_hidden
 from jaxmlp.interfaces.pipeline import Outcome
-from jaxmlp.training import Configuration, SearchProgress
+from jaxmlp.interfaces.prepare import Prepared
+from jaxmlp.training import CrossFitProgress, SearchProgress
 
 _METRIC_TITLES = {
     "log_loss": "log loss",
@@ -30,8 +34,8 @@ _MOST_ROWS = 24  # of the search table on the screen
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None] | None]:
-    """Shows a bar of epochs on standard error while the block runs, if it is a terminal."""
+def progress(*, quiet: bool) -> Iterator[Callable[[Any], None] | None]:
+    """Shows a bar on standard error while the block runs, if it is a terminal."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield None
@@ -39,51 +43,81 @@ def progress(*, quiet: bool) -> Iterator[Callable[[SearchProgress], None] | None
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("epoch {task.completed}/{task.total}"),
+        TextColumn("{task.fields[unit]} {task.completed}/{task.total}"),
         TextColumn("{task.fields[loss]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("training", total=None, loss="compiling …")
+        task = bar.add_task("training", total=None, unit="", loss="compiling …")
 
-        def show(now: SearchProgress) -> None:
-            losses = [row.val_loss for row in now.table]
+        def show(now: SearchProgress | CrossFitProgress) -> None:
+            if isinstance(now, CrossFitProgress):
+                losses = [loss for loss in now.val_losses.ravel().tolist() if loss == loss]
+                unit, total = "network", now.n_members
+            else:
+                losses = [row.val_loss for row in now.table]
+                unit, total = "epoch", now.n_epochs
             loss = f"validation loss {min(losses):.4f}" if losses else ""
-            bar.update(task, completed=now.n_done, total=now.n_epochs, loss=loss)
+            bar.update(task, completed=now.n_done, total=total, unit=unit, loss=loss)
 
         yield show
+
+
+def print_columns(data: Prepared) -> None:
+    """Prints, on standard error, what each column is taken for, before training."""
+    console = Console(stderr=True, highlight=False)
+    table = Table("column", "read as", "inputs", "missing", "example")
+    for rule in data.preprocessor.rules[:_MOST_ROWS]:
+        table.add_row(
+            escape(rule.name),
+            rule.kind,
+            str(len(rule.input_names)),
+            "in training" if rule.marks_missing else "",
+            escape(_example(rule)),
+        )
+    rest = len(data.preprocessor.rules) - _MOST_ROWS
+    if rest > 0:
+        table.caption = f"and {rest} more"
+    console.print(table)
+    print_notes(data.notes)
+    console.print(
+        "--column NAME=KIND reads one otherwise: numeric, categorical, date, drop"
+    )
+
+
+def _example(rule: Rule) -> str:
+    if isinstance(rule, CategoricalRule):
+        return shorten([repr(level) for level in rule.levels], most=4)
+    if rule.kind == "date":
+        middle = datetime.date(1970, 1, 1) + datetime.timedelta(days=int(rule.median))
+        return f"median {middle}"
+    return f"median {rule.median:.5g}, spread {rule.scale:.5g}"
 
 
 def print_outcome(outcome: Outcome, out: str) -> None:
     """Prints what was trained on, the search table, the choice and the metrics."""
     console = Console(highlight=False)
     report = outcome.report
-    split = report["split"]
+    is_ensemble = report["settings"]["recipe"] == "ensemble"
     console.print(
         f"{report['rows']} rows, {report['features']} feature columns "
         f"({report['inputs']} inputs); positive class: "
         f"[bold]{escape(str(report['positive']))}[/bold]"
     )
-    console.print(
-        f"training {split['train']}, validation {split['validation']}, "
-        f"test {split['test']} rows"
-    )
-    console.print(_search_table(outcome))
-    n_averaged = len(outcome.search.networks)
-    if n_averaged > 1:
-        console.print(
-            f"ensemble: the probabilities of the [bold]{n_averaged}[/bold] networks with "
-            "the lowest validation losses are averaged"
-        )
-    best = outcome.search.best.configuration
-    console.print(
-        f"{'best' if n_averaged > 1 else 'chosen'} on the validation part: "
-        f"η = [bold]{best.learning_rate:g}[/bold], "
-        f"q = [bold]{format_hidden(best.hidden_sizes)}[/bold]"
-        f"{f', λ = {best.l2:g}' if best.l2 else ''}, epoch {best.epoch}"
-    )
-    parts = {name: report[name] for name in ("validation", "test") if report[name]}
+    console.print(_split_line(report["split"]))
+    console.print(_search_table(report))
+    console.print(_choice(report, is_ensemble=is_ensemble))
+    parts = {
+        ("left-out rows" if is_ensemble and name == "validation" else name): report[name]
+        for name in ("validation", "test")
+        if report[name]
+    }
     console.print(metrics_table(parts))
+    if report["threshold"] != 0.5:
+        console.print(
+            f"{escape(str(report['positive']))} is predicted from probability "
+            f"[bold]{report['threshold']:.4g}[/bold] on"
+        )
     if report["privacy"] is not None:
         _print_guarantee(console, report["privacy"])
     seconds = report["seconds"]
@@ -91,6 +125,37 @@ def print_outcome(outcome: Outcome, out: str) -> None:
         f"compiled in {seconds['compile']:.1f} s, ran in {seconds['run']:.1f} s on "
         f"{report['device']}; model and report in [bold]{escape(out)}[/bold]"
     )
+
+
+def _choice(report: dict[str, Any], *, is_ensemble: bool) -> str:
+    n_networks, best = len(report["ensemble"]), report["best"]
+    averaged = f"the probabilities of the [bold]{n_networks}[/bold] networks"
+    if is_ensemble:
+        return (
+            f"ensemble: {averaged}, each trained without its own part of the rows, are "
+            "averaged"
+        )
+    penalty = f", λ = {best['l2']:g}" if best["l2"] else ""
+    choice = (
+        f"η = [bold]{best['learning_rate']:g}[/bold], "
+        f"q = [bold]{format_hidden(best['hidden_sizes'])}[/bold]{penalty}, "
+        f"epoch {best['epoch']}"
+    )
+    if n_networks == 1:
+        return f"chosen on the validation part: {choice}"
+    return (
+        f"ensemble: {averaged} with the lowest validation losses are averaged\n"
+        f"best on the validation part: {choice}"
+    )
+
+
+def _split_line(split: dict[str, int]) -> str:
+    if split["validation"]:
+        return (
+            f"training {split['train']}, validation {split['validation']}, "
+            f"test {split['test']} rows"
+        )
+    return f"training {split['train']} rows, cross-validated, test {split['test']} rows"
 
 
 def _print_guarantee(console: Console, privacy: dict[str, Any]) -> None:
@@ -149,46 +214,46 @@ def print_notes(notes: list[str]) -> None:
         print(f"jaxmlp: note: {note}", file=sys.stderr)
 
 
-def _search_table(outcome: Outcome) -> Table:
-    rows = outcome.search.table
-    chosen = {_key(network.configuration) for network in outcome.search.networks}
+_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "features": ("features", str),
+    "learning_rate": ("η", "{:g}".format),
+    "hidden_sizes": ("q", format_hidden),
+    "dropout": ("dropout", "{:g}".format),
+    "input_dropout": ("input dropout", "{:g}".format),
+    "l2": ("λ", "{:g}".format),
+    "seed": ("seed", str),
+    "folds": ("folds", str),
+    "epoch": ("best epoch", lambda epoch: str(epoch or "–")),
+    "train_loss": ("training loss", lambda loss: "–" if loss is None else f"{loss:.4f}"),
+    "val_loss": ("validation loss", lambda loss: "–" if loss is None else f"{loss:.4f}"),
+}
+"""Titles and forms of the search table's columns, by the report's names."""
+
+_ALWAYS = {"learning_rate", "hidden_sizes", "epoch", "train_loss", "val_loss", "folds"}
+
+
+def _search_table(report: dict[str, Any]) -> Table:
+    rows = report["search"]
+    is_varied = {name: len({str(row[name]) for row in rows}) > 1 for name in rows[0]}
+    shown = [
+        name for name in _COLUMNS if name in _ALWAYS & rows[0].keys() or is_varied.get(name)
+    ]
+    chosen = [report["best"], *report["ensemble"]]
     caption = None
     if len(rows) > _MOST_ROWS:
-        rows = sorted(rows, key=lambda row: row.val_loss)[:_MOST_ROWS]
-        caption = f"the best {_MOST_ROWS} of {len(outcome.search.table)} networks"
-    with_l2 = len({row.l2 for row in outcome.search.table}) > 1
-    with_seed = len({row.seed for row in outcome.search.table}) > 1
-    table = Table(caption=caption)
-    for title, shown in {
-        "η": True,
-        "q": True,
-        "λ": with_l2,
-        "seed": with_seed,
-        "best epoch": True,
-        "training loss": True,
-        "validation loss": True,
-        "": True,
-    }.items():
-        if shown:
-            table.add_column(title)
+        rows = sorted(rows, key=_rank)[:_MOST_ROWS]
+        caption = f"the best {_MOST_ROWS} of {len(report['search'])} networks"
+    table = Table(*(_COLUMNS[name][0] for name in shown), "", caption=caption)
     for row in rows:
-        is_chosen = _key(row) in chosen
-        cells = [
-            f"{row.learning_rate:g}",
-            format_hidden(row.hidden_sizes),
-            *([f"{row.l2:g}"] if with_l2 else []),
-            *([str(row.seed)] if with_seed else []),
-            str(row.epoch) if row.epoch else "–",
-            "–" if math.isnan(row.train_loss) else f"{row.train_loss:.4f}",
-            f"{row.val_loss:.4f}",
-            "◀ chosen" if is_chosen else "" if row.epoch else "diverged",
-        ]
-        table.add_row(*cells, style="bold" if is_chosen else None)
+        is_chosen = row in chosen
+        mark = "diverged" if row["val_loss"] is None else "◀ chosen" if is_chosen else ""
+        cells = [_COLUMNS[name][1](row[name]) for name in shown]
+        table.add_row(*cells, mark, style="bold" if is_chosen else None)
     return table
 
 
-def _key(row: Configuration) -> tuple[Any, ...]:
-    return (row.learning_rate, row.hidden_sizes, row.l2, row.seed)
+def _rank(row: dict[str, Any]) -> float:
+    return math.inf if row["val_loss"] is None else row["val_loss"]
 
 
 def print_audit(summary: dict[str, Any], rows: pa.Table, out: str | None) -> None:

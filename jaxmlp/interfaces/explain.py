@@ -53,20 +53,23 @@ def explain_row(
     X_query = model.features(asked).astype(np.float64)
     members = find_members(model, part, l2)
     # Without a matrix, leverages would take a run of conjugate gradients a row.
-    newton = all(_solver_of(member, part) != "cg" for member in members)
+    newton = all(_solver_of(member) != "cg" for member in members)
     changes, logits = [], []
     for member in members:
+        X_train, y_train, weight = part.used_by(member.uses)
+        change = np.zeros(len(part.rows))  # of rows that did not train it
         with analysed():
             found = influence(
                 member.params,
-                part.X,
-                part.y,
+                X_train,
+                y_train,
                 X_query,
                 l2=member.l2,
-                sample_weight=part.weight,
+                sample_weight=weight,
                 newton=newton,
             )
-        changes.append(np.asarray(found[0]))
+        change[member.uses] = found[0]
+        changes.append(change)
         logits.append(float(forward(member.params, X_query)[0]))
     logit = float(np.mean(logits))
     # Removing a row that pushed up lowers the logit.
@@ -79,7 +82,7 @@ def explain_row(
         "row": row,
         "logit": logit,
         "probability": _sigmoid(logit),
-        "predicted": model.classes[int(logit >= 0)],
+        "predicted": model.classes[int(logit >= model.threshold_logit)],
         "positive": model.classes.positive,
         "features": _features(asked, names, 0),
         "up": [_describe(model, train, part, names, i, push, logit) for i in up],
@@ -92,9 +95,10 @@ def explain_row(
     }
 
 
-def _solver_of(member: Member, part: TrainingPart) -> str:
+def _solver_of(member: Member) -> str:
     """What `influence` factorises for this network."""
-    return choose_solver(member.params, len(part.y), member.l2, "auto", MEMORY_LIMIT, 1)
+    n_rows = int(member.uses.sum())
+    return choose_solver(member.params, n_rows, member.l2, "auto", MEMORY_LIMIT, 1)
 
 
 def _describe(

@@ -6,6 +6,7 @@ training went). Loading reads numbers and text; it runs nothing.
 """
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -18,25 +19,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jaxmlp.core import Layer, Params, ensemble_logits
+from jaxmlp.core import Layer, Params
 from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, Label, encode_labels, find_column
 from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.tables import one_line
+from jaxmlp.interfaces.prediction import predict_logits as predict_logits
 
-FORMAT = 3
+FORMAT = 4
 """Version of the folder's layout; those before it can be read too."""
 
 _FILES = {"model.safetensors", "model.json", "report.json"}
 
-# Rows predicted at once: one compiled shape, and bounded memory for wide networks too.
-_BLOCK = 4096
-_MOST_ACTIVATIONS = 2**26
-
-
 _ROWS = "training.rows"
-"""Name of the tensor that marks the training rows, one bit each."""
+"""Name of the tensor that marks the training rows, one bit each, in a line for each network
+or in one for all."""
 
 
 class Origin(NamedTuple):
@@ -44,7 +42,8 @@ class Origin(NamedTuple):
 
     Attributes:
       fingerprint: Of the whole table; see `fingerprint`.
-      is_training: Which of its rows are in the training part, `(n,)`.
+      is_training: Which of its rows trained a network, `(k, n)`, or `(1, n)` where the
+        same trained all.
       l2: Strength of each network's penalty.
       class_weight: As in `fit`.
     """
@@ -65,6 +64,7 @@ class Model:
       preprocessor: Turns a table's columns into the network's input.
       target: Name of the target column.
       classes: The target's two values.
+      threshold: Probability from which on the positive value is predicted.
       origin: What it was trained on; None if that is kept secret (private training), or
         if an earlier version wrote the model.
     """
@@ -73,6 +73,7 @@ class Model:
     preprocessor: Preprocessor
     target: str
     classes: Classes
+    threshold: float
     origin: Origin | None
 
     def features(self, table: pa.Table) -> NDArray[np.float32]:
@@ -104,37 +105,21 @@ class Model:
         """Predicts each row.
 
         Returns:
-          Probability of the positive class, `(n,)`, and the more probable label of each.
+          Probability of the positive class, `(n,)`, and the label of each: positive from
+          the threshold on.
 
         Raises:
           DataError: A needed column is missing or holds what cannot be used.
         """
         logits = self.logits(table)
         probs = np.asarray(jax.nn.sigmoid(jnp.asarray(logits)))
-        return probs, [self.classes[int(is_positive)] for is_positive in logits >= 0]
+        is_positive = logits >= self.threshold_logit
+        return probs, [self.classes[int(positive)] for positive in is_positive]
 
-
-def predict_logits(networks: Params, X: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Computes logits block by block, so that one compiled shape serves any number of rows.
-
-    Args:
-      networks: Stacked parameters.
-      X: Features, `(n, p)`.
-
-    Returns:
-      Logits, `(n,)`.
-    """
-    n_units = sum(layer.b.size for layer in networks)
-    n_rows = max(1, min(_BLOCK, _MOST_ACTIVATIONS // n_units))
-    blocks = []
-    for start in range(0, len(X), n_rows):
-        block = X[start : start + n_rows]
-        padded = np.pad(block, ((0, n_rows - len(block)), (0, 0)))
-        blocks.append(np.asarray(_logits(networks, padded))[: len(block)])
-    return np.concatenate(blocks)
-
-
-_logits = jax.jit(ensemble_logits)
+    @property
+    def threshold_logit(self) -> float:
+        """The threshold as natural-log odds."""
+        return math.log(self.threshold) - math.log1p(-self.threshold)
 
 
 def check_out(path: str | Path) -> None:
@@ -177,14 +162,15 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
         "format": FORMAT,
         "target": model.target,
         "classes": model.classes._asdict(),
+        "threshold": model.threshold,
         "columns": model.preprocessor.to_json(),
         "training": None,
     }
     if model.origin is not None:
-        tensors[_ROWS] = np.packbits(model.origin.is_training)
+        tensors[_ROWS] = np.packbits(model.origin.is_training, axis=1)
         description["training"] = {
             "fingerprint": model.origin.fingerprint,
-            "rows": len(model.origin.is_training),
+            "rows": model.origin.is_training.shape[1],
             "l2": model.origin.l2,
             "class_weight": model.origin.class_weight,
         }
@@ -230,7 +216,7 @@ def load_model(path: str | Path) -> Model:
         raise DataError(f"{path}: not a model written by jaxmlp train: {found}")
     try:
         description = json.loads((path / "model.json").read_text(encoding="utf-8"))
-        if description["format"] not in (1, 2, FORMAT):
+        if description["format"] not in (1, 2, 3, FORMAT):
             raise ValueError(f"its format is {description['format']}, not {FORMAT}")
         tensors = load_file(path / "model.safetensors")
         origin = _to_origin(description.get("training"), tensors.pop(_ROWS, None))
@@ -239,6 +225,7 @@ def load_model(path: str | Path) -> Model:
             preprocessor=Preprocessor.from_json(description["columns"]),
             target=description["target"],
             classes=Classes(**description["classes"]),
+            threshold=_to_threshold(description.get("threshold", 0.5)),
             origin=origin,
         )
         _check_sizes(model)
@@ -246,6 +233,12 @@ def load_model(path: str | Path) -> Model:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise DataError(f"{path}: the model cannot be read ({reason})") from error
     return model
+
+
+def _to_threshold(value: Any) -> float:
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise ValueError(f"its threshold is {value!r}")
+    return value
 
 
 def _to_networks(tensors: dict[str, NDArray[Any]]) -> Params:
@@ -270,11 +263,13 @@ def _to_origin(
     if description is None:
         return None
     n, l2 = description["rows"], tuple(map(float, description["l2"]))
-    if packed is None or packed.dtype != np.uint8 or packed.shape != (-(-n // 8),):
+    if packed is not None and packed.ndim == 1:  # before format 4, one line
+        packed = packed[None]
+    if packed is None or packed.dtype != np.uint8 or packed.shape[1:] != (-(-n // 8),):
         raise ValueError(f"{_ROWS!r} does not mark {n} rows")
     if not all(0 <= penalty < np.inf for penalty in l2):
         raise ValueError(f"its penalties are {l2}")
-    is_training = np.unpackbits(packed, count=n).astype(bool)
+    is_training = np.unpackbits(packed, axis=1, count=n).astype(bool)
     weight = description["class_weight"]
     if weight not in ("balanced", None):
         raise ValueError(f"its class weight is {weight!r}")
@@ -285,6 +280,8 @@ def _check_sizes(model: Model) -> None:
     n_networks = model.networks[0].b.shape[0]
     if model.origin is not None and len(model.origin.l2) != n_networks:
         raise ValueError(f"{len(model.origin.l2)} penalties of {n_networks} networks")
+    if model.origin is not None and len(model.origin.is_training) not in (1, n_networks):
+        raise ValueError(f"{_ROWS!r} has not one line, or one for each network")
     sizes = [len(model.preprocessor.input_names)]
     sizes += [layer.b.shape[-1] for layer in model.networks]
     for layer, d_in, d_out in zip(model.networks, sizes[:-1], sizes[1:], strict=True):

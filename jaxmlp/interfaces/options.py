@@ -1,10 +1,13 @@
 """The command line's values that are more than one number."""
 
 import math
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TypeVar, cast, get_args
 
 import typer
+
+from jaxmlp.data.columns import Wish
+from jaxmlp.interfaces.threshold import Metric, Rule
 
 _T = TypeVar("_T")
 
@@ -79,6 +82,41 @@ def parse_positive(text: str) -> float:
     return number
 
 
+def parse_column(text: str) -> tuple[str, Wish]:
+    """Reads what a column is, such as "zip=categorical".
+
+    Raises:
+      typer.BadParameter: It is not a name and a kind.
+    """
+    name, _, kind = text.rpartition("=")
+    if not name or kind not in get_args(Wish):
+        raise typer.BadParameter(
+            f"{text!r} is not NAME=KIND with one of the kinds {', '.join(get_args(Wish))}"
+        )
+    return name, cast(Wish, kind)
+
+
+def parse_threshold(text: str) -> Rule:
+    """Reads a probability such as "0.3", or a metric.
+
+    Raises:
+      typer.BadParameter: It is neither.
+    """
+    metrics = get_args(Metric)
+    if text in metrics:
+        return cast(Metric, text)
+    try:
+        threshold = float(text)
+    except ValueError:
+        threshold = math.nan
+    if not 0 < threshold < 1:
+        raise typer.BadParameter(
+            f"{text!r} is neither a probability between 0 and 1 nor one of "
+            f"{', '.join(metrics)}"
+        )
+    return threshold
+
+
 def parse_hidden(text: str) -> tuple[tuple[int, ...], ...]:
     """Reads hidden layers such as "16,64,32x16"; 0 is none.
 
@@ -104,6 +142,6 @@ def _unique(values: Iterable[_T]) -> tuple[_T, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def format_hidden(hidden_sizes: tuple[int, ...]) -> str:
+def format_hidden(hidden_sizes: Sequence[int]) -> str:
     """Writes hidden layers as `parse_hidden` reads them."""
     return "x".join(str(width) for width in hidden_sizes) or "0"

@@ -23,7 +23,7 @@ class TrainingPart(NamedTuple):
     """What the networks of a model were trained on.
 
     Attributes:
-      X: Network input of the training rows, `(n, p)`, float64.
+      X: Network input of all rows that trained one of them, `(n, p)`, float64.
       y: Labels in {0, 1}, `(n,)`.
       weight: Sample weights that give both labels their weight, `(n,)`, or None.
       rows: Their numbers in the table, `(n,)`.
@@ -34,18 +34,27 @@ class TrainingPart(NamedTuple):
     weight: NDArray[np.float64] | None
     rows: NDArray[np.int64]
 
+    def used_by(
+        self, uses: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64] | None]:
+        """X, y and weight of some of the rows."""
+        weight = None if self.weight is None else self.weight[uses]
+        return self.X[uses], self.y[uses], weight
+
 
 class Member(NamedTuple):
     """One network of a model, in float64.
 
     Attributes:
       params: Its parameters.
+      uses: Which rows of the training part it was trained on, `(n,)`.
       l2: Strength of the penalty for its analysis.
       is_chosen: Whether l2 was chosen by the marginal likelihood, because it was trained
         with none.
     """
 
     params: Params
+    uses: NDArray[np.bool_]
     l2: float
     is_chosen: bool
 
@@ -64,7 +73,7 @@ def find_training_part(model: Model, table: pa.Table) -> TrainingPart:
         )
     columns = decode(table, model.preprocessor.kinds)
     y = model.labels(table)
-    n = len(origin.is_training)
+    n = origin.is_training.shape[1]
     if len(y) != n:
         raise DataError(
             f"not the table that the model was trained on: it has {len(y)} rows, and that "
@@ -75,7 +84,7 @@ def find_training_part(model: Model, table: pa.Table) -> TrainingPart:
             "not the table that the model was trained on: values, labels or the order of "
             "the rows differ"
         )
-    rows = np.flatnonzero(origin.is_training)
+    rows = np.flatnonzero(origin.is_training.any(axis=0))
     labels = y[rows]
     weight = None
     if origin.class_weight == "balanced":
@@ -114,17 +123,20 @@ def find_members(model: Model, part: TrainingPart, l2: float | None) -> list[Mem
     """
     assert model.origin is not None
     members = []
+    uses = model.origin.is_training[:, part.rows]
+    uses = np.broadcast_to(uses, (len(model.origin.l2), len(part.rows)))
     for k, trained_with in enumerate(model.origin.l2):
         params = jax.tree.map(lambda a, k=k: jnp.asarray(a[k], jnp.float64), model.networks)
         strength = trained_with if l2 is None else l2
         if is_chosen := strength == 0:
             try:
-                found = evidence(params, part.X, part.y, sample_weight=part.weight)
+                X, y, weight = part.used_by(uses[k])
+                found = evidence(params, X, y, sample_weight=weight)
             except ValueError as error:
                 raise DataError(
                     "the model was trained without penalty, and none can be chosen: "
                     f"{error}; train it with --l2"
                 ) from error
             strength = float(found.l2)
-        members.append(Member(params, strength, is_chosen))
+        members.append(Member(params, uses[k], strength, is_chosen))
     return members

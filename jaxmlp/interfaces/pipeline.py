@@ -1,8 +1,7 @@
-"""The lecture's whole recipe on a table: split, standardise, search, test once."""
+"""From a table to a tested model: split, prepare, train by a recipe, test once."""
 
-import math
+import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,198 +9,154 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jaxmlp.core import Params
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import one_line
+from jaxmlp.interfaces.ensemble import N_KNOTS, train_ensemble
+from jaxmlp.interfaces.lecture import train_as_lecture
 from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
-from jaxmlp.interfaces.model import Model, Origin, predict_logits
+from jaxmlp.interfaces.model import Model, predict_logits
 from jaxmlp.interfaces.prepare import Prepared, prepare
-from jaxmlp.interfaces.private import train_privately
 from jaxmlp.interfaces.recipe import (
+    EnsembleRecipe,
     Recipe,
     batch_size_of,
     learning_rates_of,
-    make_optimizer,
 )
+from jaxmlp.interfaces.threshold import Rule, choose_threshold
 from jaxmlp.interfaces.timing import Stopwatch
-from jaxmlp.training import Configuration, SearchProgress, SearchResult, search
-
-MEMORY_LIMIT = 2**32
-"""Bytes that the networks in training may take, beside the data."""
+from jaxmlp.interfaces.trained import Trained
 
 
 class Outcome(NamedTuple):
     """A trained model and how it came about.
 
     Attributes:
-      model: The best network, or the ensemble of the best ones.
+      model: The classifier.
       report: What `jaxmlp train --json` prints, but for the total time and `out`.
-      search: All configurations.
+      training_notes: Those of its notes that came up in training.
     """
 
     model: Model
     report: dict[str, Any]
-    search: SearchResult
+    training_notes: list[str]
+
+
+class Watch(NamedTuple):
+    """What a caller wants to see while a table is trained on.
+
+    Attributes:
+      prepared: Called once the table is prepared.
+      progress: Called with a `SearchProgress` or `CrossFitProgress`, or None.
+    """
+
+    prepared: Callable[[Prepared], object] = lambda _: None
+    progress: Callable[[Any], object] | None = None
 
 
 def train_on_table(
-    table: pa.Table,
-    recipe: Recipe,
-    callback: Callable[[SearchProgress], object] | None,
-    callback_every: int,
+    table: pa.Table, recipe: Recipe, rule: Rule = 0.5, watch: Watch | None = None
 ) -> Outcome:
     """Trains, tunes and tests a classifier on a table.
 
-    The seed's key is split in two, for the split and for the search.
+    The seed's key is split in two, for the split and for the training.
 
     Args:
       table: Features and target.
       recipe: What is asked for.
-      callback: As in `search`.
-      callback_every: As in `search`.
+      rule: How the threshold is chosen.
+      watch: Whom to tell.
 
     Returns:
       An `Outcome`.
 
     Raises:
-      DataError: The table cannot be used, or every configuration diverged.
+      DataError: The table cannot be used, or every network diverged.
     """
-    split_key, search_key = jax.random.split(jax.random.key(recipe.seed))
-    data = prepare(split_key, table, recipe)
-    run = (search_key, data, recipe)
-    guarantee = None
-    with Stopwatch() as watch:
-        if recipe.privacy is None:
-            result = _search(*run, callback, callback_every)
-        else:
-            result, guarantee = train_privately(
-                *run, recipe.privacy, callback, callback_every
-            )
+    began = time.monotonic()
+    watch = watch or Watch()
+    split_key, train_key = jax.random.split(jax.random.key(recipe.seed))
+    is_ensemble = isinstance(recipe, EnsembleRecipe)
+    data = prepare(split_key, table, recipe, n_knots=N_KNOTS if is_ensemble else 0)
+    watch.prepared(data)
+    with Stopwatch() as stopwatch:
+        trained = _train(train_key, data, recipe, began, watch)
+    val_probs = np.asarray(jax.nn.sigmoid(trained.val_logits))
+    threshold = choose_threshold(val_probs, data.y[trained.val_rows], rule)
     model = Model(
-        networks=result.ensemble,
-        preprocessor=data.preprocessor,
+        networks=trained.networks,
+        preprocessor=trained.preprocessor,
         target=recipe.target,
         classes=data.classes,
-        origin=None if recipe.privacy else _origin(data, recipe, result),
+        threshold=threshold,
+        origin=trained.origin,
     )
-    if len(result.networks) < recipe.ensemble:
-        data.notes.append(
-            f"the ensemble has {len(result.networks)} networks, not {recipe.ensemble}: of "
-            "the others, no validation loss was finite"
-        )
     report = {
-        **_describe(data, recipe),
-        **_describe_search(result),
-        "validation": _evaluate(model.networks, data, data.split.val),
-        "test": _evaluate(model.networks, data, data.split.test),
-        "privacy": guarantee,
-        "seconds": {"compile": watch.compile, "run": watch.run},
+        **_describe(data, recipe, trained),
+        **trained.account,
+        "threshold": threshold,
+        "validation": _evaluate(trained.val_logits, data, trained.val_rows, model),
+        "test": _test(data, model),
+        "privacy": trained.privacy,
+        "seconds": {"compile": stopwatch.compile, "run": stopwatch.run},
     }
-    return Outcome(model, report, result)
+    return Outcome(model, report, trained.notes)
 
 
-def _search(
-    key: jax.Array,
-    data: Prepared,
-    recipe: Recipe,
-    callback: Callable[[SearchProgress], object] | None,
-    callback_every: int,
-) -> SearchResult:
-    X, y, (train, val, _) = data.X, data.y, data.split
-    if recipe.dtype == "float64":
-        X = X.astype(np.float64)
-    batch_size = batch_size_of(recipe, len(train))
-    n_steps = recipe.n_epochs * -(-len(train) // batch_size)
+def _train(
+    key: jax.Array, data: Prepared, recipe: Recipe, began: float, watch: Watch
+) -> Trained:
     try:
-        return search(
-            key,
-            X[train],
-            y[train],
-            X[val],
-            y[val],
-            learning_rates=learning_rates_of(recipe),
-            hidden_sizes=recipe.hidden_sizes,
-            n_epochs=recipe.n_epochs,
-            batch_size=batch_size,
-            l2=recipe.l2,
-            n_seeds=recipe.seeds,
-            n_best=recipe.ensemble,
-            optimizer=partial(make_optimizer, recipe, n_steps),
-            init=recipe.init,
-            class_weight=recipe.class_weight,
-            compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
-            device=recipe.device,
-            patience=recipe.patience,
-            memory_limit=MEMORY_LIMIT,
-            callback=callback,
-            callback_every=callback_every,
-        )
-    except ValueError as error:
-        raise DataError(str(error)) from error
-    except FloatingPointError as error:
-        raise DataError(f"{error}; give a smaller --learning-rate or --l2") from error
+        if not isinstance(recipe, EnsembleRecipe):
+            return train_as_lecture(key, data, recipe, watch.progress)
+        deadline = None if recipe.budget is None else began + recipe.budget
+        return train_ensemble(key, data, recipe, deadline, watch.progress)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise DataError(
-            f"the search does not fit into memory ({one_line(error)}); give fewer or "
+            f"training does not fit into memory ({one_line(error)}); give fewer or "
             "smaller --hidden"
         ) from error
 
 
-def _origin(data: Prepared, recipe: Recipe, result: SearchResult) -> Origin:
-    is_training = np.zeros(len(data.y), bool)
-    is_training[data.split.train] = True
-    return Origin(
-        fingerprint=data.fingerprint,
-        is_training=is_training,
-        l2=tuple(network.configuration.l2 for network in result.networks),
-        class_weight=recipe.class_weight,
-    )
-
-
-def _evaluate(networks: Params, data: Prepared, rows: NDArray[np.int64]) -> Metrics | None:
+def _test(data: Prepared, model: Model) -> Metrics | None:
+    rows = data.split.test
     if not len(rows):
         return None
-    return evaluate_logits(predict_logits(networks, data.X[rows]), data.y[rows])
+    X = data.X[rows]
+    if X.shape[1] != len(model.preprocessor.input_names):
+        X = X[:, data.preprocessor.plain_columns()]
+    return _evaluate(predict_logits(model.networks, X), data, rows, model)
 
 
-def _describe(data: Prepared, recipe: Recipe) -> dict[str, Any]:
+def _evaluate(
+    logits: NDArray[np.floating], data: Prepared, rows: NDArray[np.int64], model: Model
+) -> Metrics:
+    return evaluate_logits(logits, data.y[rows], model.threshold_logit)
+
+
+def _describe(data: Prepared, recipe: Recipe, trained: Trained) -> dict[str, Any]:
     train, val, test = data.split
     return {
         "rows": len(data.y),
         "features": len(data.preprocessor.rules),
-        "inputs": len(data.preprocessor.input_names),
+        "inputs": len(trained.preprocessor.input_names),
         "split": {"train": len(train), "validation": len(val), "test": len(test)},
         "positive": data.classes.positive,
         "negative": data.classes.negative,
-        "settings": {
-            **recipe._asdict(),
-            "privacy": recipe.privacy and recipe.privacy._asdict(),
-            "learning_rates": learning_rates_of(recipe),
-            "batch_size": batch_size_of(recipe, len(train)),
-        },
-        "notes": data.notes,
+        "settings": _settings(recipe, len(train)),
+        "notes": [*data.notes, *trained.notes],
     }
 
 
-def _describe_search(result: SearchResult) -> dict[str, Any]:
-    best = result.best
+def _settings(recipe: Recipe, n_train: int) -> dict[str, Any]:
+    settings = {**recipe._asdict(), "columns": dict(recipe.columns)}
+    if isinstance(recipe, EnsembleRecipe):
+        return {"recipe": "ensemble", **settings}
     return {
-        "search": [_json_row(row) for row in result.table],
-        "best": _json_row(best.configuration),
-        "ensemble": [_json_row(network.configuration) for network in result.networks],
-        "history": {
-            name: [_json_number(loss) for loss in curve.tolist()]
-            for name, curve in best.history.items()
-        },
+        "recipe": "lecture",
+        **settings,
+        "privacy": recipe.privacy and recipe.privacy._asdict(),
+        "learning_rates": learning_rates_of(recipe),
+        "batch_size": batch_size_of(recipe, n_train),
     }
-
-
-def _json_row(row: Configuration) -> dict[str, Any]:
-    return {name: _json_number(value) for name, value in row._asdict().items()}
-
-
-def _json_number(value: Any) -> Any:
-    """JSON has no NaN and no infinity: a loss that is not a number is null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

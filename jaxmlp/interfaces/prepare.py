@@ -14,7 +14,7 @@ from jaxmlp.data.fingerprint import fingerprint
 from jaxmlp.data.labels import Classes, as_text, encode_labels, find_classes, find_column
 from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
 from jaxmlp.data.split import Split, train_val_test_split
-from jaxmlp.interfaces.recipe import Recipe
+from jaxmlp.interfaces.recipe import EnsembleRecipe, LectureRecipe, Recipe
 
 
 class Prepared(NamedTuple):
@@ -39,8 +39,20 @@ class Prepared(NamedTuple):
     fingerprint: str
 
 
-def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
+def prepare(
+    key: jax.Array,
+    table: pa.Table,
+    recipe: Recipe,
+    *,
+    n_knots: int = 0,
+) -> Prepared:
     """Codes the labels, splits the rows, and learns and applies the preprocessing.
+
+    Args:
+      key: JAX random key of the split.
+      table: Features and target.
+      recipe: What is asked for.
+      n_knots: Most knots of a number.
 
     Raises:
       DataError: The table cannot be used.
@@ -48,19 +60,25 @@ def prepare(key: jax.Array, table: pa.Table, recipe: Recipe) -> Prepared:
     column = find_column(table, recipe.target, "target")
     classes = find_classes(column, recipe.target, recipe.positive)
     y = encode_labels(column, recipe.target, classes)
-    split = _split(key, y, recipe.fractions, classes)
-    if recipe.privacy is not None and recipe.privacy.bounds is not None:
-        preprocessor, notes = _from_bounds(table, recipe.target, recipe.privacy.bounds)
+    fractions = recipe.fractions
+    if isinstance(recipe, EnsembleRecipe):  # each row validates the network of its fold
+        fractions = (fractions[0] + fractions[1], 0.0, fractions[2])
+    split = _split(key, y, fractions, classes)
+    privacy = recipe.privacy if isinstance(recipe, LectureRecipe) else None
+    if privacy is not None and privacy.bounds is not None:
+        preprocessor, notes = _from_bounds(table, recipe.target, privacy.bounds)
         columns = decode(table, preprocessor.kinds)
         return _encode(columns, y, split, preprocessor, classes, notes)
-    kinds = infer_kinds(table, recipe.target)
+    kinds = infer_kinds(table, recipe.target, recipe.columns)
     columns = decode(table, kinds.used)
-    preprocessor, dropped = fit_preprocessor(columns, split.train)
+    preprocessor, dropped = fit_preprocessor(
+        columns, split.train, kinds.used, n_knots=n_knots
+    )
     notes = [
         f"column {name!r} is not used: {reason}"
         for name, reason in {**kinds.dropped, **dropped}.items()
     ]
-    if recipe.privacy is None:  # the explanation quotes a row
+    if privacy is None:  # the explanation quotes a row
         notes += [f"column {name!r}: {why}" for name, why in explain_texts(columns).items()]
     if not preprocessor.rules:
         raise DataError("no usable feature column: " + ("; ".join(notes) or "none given"))

@@ -11,8 +11,8 @@ from jaxmlp.core import init_params
 from jaxmlp.data.errors import DataError
 from jaxmlp.interfaces.prepare import Prepared
 from jaxmlp.interfaces.recipe import (
+    LectureRecipe,
     Privacy,
-    Recipe,
     batch_size_of,
     learning_rates_of,
     make_optimizer,
@@ -30,7 +30,7 @@ from jaxmlp.training import (
 def train_privately(
     key: jax.Array,
     data: Prepared,
-    recipe: Recipe,
+    recipe: LectureRecipe,
     privacy: Privacy,
     callback: Callable[[SearchProgress], object] | None,
     callback_every: int,

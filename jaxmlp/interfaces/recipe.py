@@ -1,12 +1,14 @@
 """What a training run of the command line is asked for, and its defaults."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import optax
 
 from jaxmlp.core.params import InitMethod
+from jaxmlp.data.columns import Wish
 from jaxmlp.data.errors import DataError
 
 OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "lbfgs"]
@@ -68,8 +70,43 @@ class Privacy(NamedTuple):
     bounds: str | None
 
 
-class Recipe(NamedTuple):
-    """What a training run is asked for; see `jaxmlp train --help`.
+class EnsembleRecipe(NamedTuple):
+    """The default: a cross-validated ensemble.
+
+    Attributes:
+      target: Name of the target column.
+      positive: The positive value as text, or None for the greater one.
+      fractions: Shares of training, validation and test part; the first two are one part,
+        each row of which validates the network that has not seen it.
+      columns: What the user says of columns.
+      hidden_sizes: Hidden layers to try, or None for the usual ones.
+      n_epochs: Passes through the training part at most, or None to go by its size.
+      batch_size: Examples a step, or None for 256.
+      n_members: Networks in the ensemble, and folds; None for 8, or 5 where rows are many.
+      class_weight: `"balanced"` to give both labels the same weight in the loss, or None.
+      seed: Of the split, the folds, the starting weights, the orders and dropout.
+      device: `"cpu"`, `"gpu"` or `"tpu"`, or None for JAX's default.
+      dtype: Type to compute in; bfloat16 is that of matrix products alone.
+      budget: Seconds after which training ends with what it has, or None.
+    """
+
+    target: str
+    positive: str | None = None
+    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
+    columns: Mapping[str, Wish] = MappingProxyType({})
+    hidden_sizes: tuple[tuple[int, ...], ...] | None = None
+    n_epochs: int | None = None
+    batch_size: int | None = None
+    n_members: int | None = None
+    class_weight: Literal["balanced"] | None = None
+    seed: int = 0
+    device: str | None = None
+    dtype: DtypeName = "float32"
+    budget: float | None = None
+
+
+class LectureRecipe(NamedTuple):
+    """The lecture's: a search on a validation part; and private training's.
 
     The defaults are the command's.
 
@@ -77,6 +114,7 @@ class Recipe(NamedTuple):
       target: Name of the target column.
       positive: The positive value as text, or None for the greater one.
       fractions: Shares of training, validation and test part.
+      columns: What the user says of columns.
       learning_rates: Step sizes to try, or None for the optimiser's `LEARNING_RATES`.
       hidden_sizes: Hidden layers to try.
       n_epochs: Passes through the training part.
@@ -100,6 +138,7 @@ class Recipe(NamedTuple):
     target: str
     positive: str | None = None
     fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
+    columns: Mapping[str, Wish] = MappingProxyType({})
     learning_rates: tuple[float, ...] | None = None
     hidden_sizes: tuple[tuple[int, ...], ...] = ((), (8,), (32,))
     n_epochs: int = 200
@@ -119,7 +158,10 @@ class Recipe(NamedTuple):
     privacy: Privacy | None = None
 
 
-def check_recipe(recipe: Recipe) -> None:
+Recipe = EnsembleRecipe | LectureRecipe
+
+
+def check_recipe(recipe: LectureRecipe) -> None:
     """Refuses what does not go together before any work is done.
 
     Raises:
@@ -139,12 +181,12 @@ def check_recipe(recipe: Recipe) -> None:
         )
 
 
-def _count_networks(recipe: Recipe) -> int:
+def _count_networks(recipe: LectureRecipe) -> int:
     n_rates = len(learning_rates_of(recipe))
     return n_rates * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds
 
 
-def _check_private(recipe: Recipe, privacy: Privacy, n_networks: int) -> None:
+def _check_private(recipe: LectureRecipe, privacy: Privacy, n_networks: int) -> None:
     if not 0 < privacy.delta < 1:
         raise DataError(f"--dp-delta must be between 0 and 1, not {privacy.delta:g}")
     if n_networks > 1:
@@ -164,12 +206,12 @@ def _check_private(recipe: Recipe, privacy: Privacy, n_networks: int) -> None:
             raise DataError(f"{flag} does not go with --dp-epsilon; leave it out")
 
 
-def learning_rates_of(recipe: Recipe) -> tuple[float, ...]:
+def learning_rates_of(recipe: LectureRecipe) -> tuple[float, ...]:
     """Step sizes to try."""
     return recipe.learning_rates or LEARNING_RATES[recipe.optimizer]
 
 
-def batch_size_of(recipe: Recipe, n_train: int) -> int:
+def batch_size_of(recipe: LectureRecipe, n_train: int) -> int:
     """Examples a step, with a training part of n_train rows."""
     if recipe.batch_size is not None:
         return recipe.batch_size
@@ -179,7 +221,7 @@ def batch_size_of(recipe: Recipe, n_train: int) -> int:
 
 
 def make_optimizer(
-    recipe: Recipe, n_steps: int, learning_rate: Any
+    recipe: LectureRecipe, n_steps: int, learning_rate: Any
 ) -> optax.GradientTransformation:
     """Makes the recipe's optimiser; learning_rate may be traced.
 

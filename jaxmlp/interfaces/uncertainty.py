@@ -41,12 +41,20 @@ def predict_with_std(
     """
     X = model.features(table).astype(np.float64)
     members = find_members(model, part, l2)
-    train = (part.X, part.y)
-    with analysed():
-        found = [
-            laplace(member.params, *train, X, l2=member.l2, sample_weight=part.weight)
-            for member in members
-        ]
+    found = []
+    for member in members:
+        X_train, y_train, weight = part.used_by(member.uses)
+        with analysed():
+            found.append(
+                laplace(
+                    member.params,
+                    X_train,
+                    y_train,
+                    X,
+                    l2=member.l2,
+                    sample_weight=weight,
+                )
+            )
     means, variances, probs = (
         np.stack([np.asarray(part) for part in parts])
         for parts in zip(*(each[:3] for each in found), strict=True)

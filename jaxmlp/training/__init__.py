@@ -2,7 +2,10 @@
 
 from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.fit import FitProgress, FitResult, fit
+from jaxmlp.training.folds import Candidate, CrossFitResult, cross_fit
+from jaxmlp.training.members import Member
 from jaxmlp.training.orders import epoch_order
+from jaxmlp.training.race import CrossFitProgress
 from jaxmlp.training.ranking import (
     Configuration,
     Network,
@@ -13,13 +16,18 @@ from jaxmlp.training.search import search
 from jaxmlp.training.stack import stack_params
 
 __all__ = [
+    "Candidate",
     "Configuration",
+    "CrossFitProgress",
+    "CrossFitResult",
     "Diagnostics",
     "FitProgress",
     "FitResult",
+    "Member",
     "Network",
     "SearchProgress",
     "SearchResult",
+    "cross_fit",
     "epoch_order",
     "fit",
     "search",

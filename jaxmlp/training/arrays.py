@@ -86,9 +86,9 @@ def _features(
     if X.shape[0] == 0 or X.shape[1] == 0:
         raise ValueError(f"{name} is empty: its shape is {X.shape}")
     if not augmented:
-        return _finite(name, X, dtype)
+        return as_finite(name, X, dtype)
     columns = np.ones((X.shape[0], X.shape[1] + 1), dtype)
-    _finite(name, X, dtype, out=columns[:, :-1])
+    as_finite(name, X, dtype, out=columns[:, :-1])
     return columns
 
 
@@ -141,7 +141,12 @@ def _scale(weight: np.ndarray) -> np.ndarray:
     Only their ratios count, and so no sum of them overflows. By a power of two, which
     rounds nothing.
     """
-    return np.ldexp(weight, -np.frexp(weight.max())[1])
+    return np.ldexp(weight, -weight_exponent(weight))
+
+
+def weight_exponent(weight: np.ndarray) -> int:
+    """Exponent of the power of two that `check_data` divides weights by."""
+    return int(np.frexp(weight.max())[1])
 
 
 def _class_weights(class_weight: ClassWeight, labels: np.ndarray) -> np.ndarray:
@@ -165,7 +170,7 @@ def _sample_weights(weight: ArrayLike, n_samples: int) -> np.ndarray:
         raise ValueError(
             f"sample_weight must have shape ({n_samples},), not {weight.shape}"
         )
-    weight = _finite("sample_weight", weight, np.float64)
+    weight = as_finite("sample_weight", weight, np.float64)
     if (weight < 0).any():
         row = int(np.argmax(weight < 0))
         raise ValueError(f"sample_weight is negative at row {row}: {weight[row]!r}")
@@ -174,10 +179,14 @@ def _sample_weights(weight: ArrayLike, n_samples: int) -> np.ndarray:
     return weight
 
 
-def _finite(
+def as_finite(
     name: str, array: np.ndarray, dtype: DTypeLike, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Casts a copy, into `out` if given, and refuses what is not finite then."""
+    """Casts a copy, into `out` if given, and refuses what is not finite then.
+
+    Raises:
+      ValueError: Names the array, its first such place and the value.
+    """
     # bfloat16 is no np.number, so the test is for what is surely not a number.
     if array.dtype.kind in "OSUMmc":
         raise ValueError(f"{name} must be real numbers, not of type {array.dtype}")

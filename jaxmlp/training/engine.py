@@ -16,8 +16,9 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxmlp.core import Params, bce_with_logits, forward
+from jaxmlp.core.dropout import draw_masks, loss_and_grads_dropped
 from jaxmlp.core.losses import mean_weights
-from jaxmlp.training.diagnostics import Diagnostics, StepRecord, record_step, summarize
+from jaxmlp.training.diagnostics import StepRecord, record_step, summarize
 from jaxmlp.training.objective import Objective, penalized
 from jaxmlp.training.orders import Orders, Plan, PoissonPlan
 from jaxmlp.training.state import (
@@ -56,7 +57,7 @@ def run_epoch(
       settings: What the program is specialised to.
     """
     params, opt_state, measured = _train(
-        state.params, state.opt_state, hyper, order, data, settings
+        epoch, state.params, state.opt_state, hyper, order, data, settings
     )
     best = state.best
     if best is not None and data.X_val is not None and data.y_val is not None:
@@ -82,6 +83,7 @@ def run_epoch(
 
 
 def _train(
+    epoch: jax.Array,
     params: Params,
     opt_state: optax.OptState,
     hyper: Hyper,
@@ -89,10 +91,19 @@ def _train(
     data: Data,
     settings: Settings,
 ) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
-    objective = penalized(settings.gradient_fn, hyper.l2, settings.penalize_bias)
     optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
     plan, diagnostics = settings.plan, settings.diagnostics
-    step = partial(_step, objective=objective, optimizer=optimizer, diagnostics=diagnostics)
+    step = partial(_step, optimizer=optimizer, settings=settings)
+
+    def objective(i: ArrayLike, params: Params) -> Objective:
+        gradient_fn = settings.gradient_fn
+        if settings.dropout is not None and hyper.dropout_key is not None:
+            key = jax.random.fold_in(hyper.dropout_key, epoch * plan.n_batches + i)
+            masks = draw_masks(key, params, plan.batch_size, settings.dropout)
+            gradient_fn = partial(loss_and_grads_dropped, masks=masks)
+        return penalized(
+            gradient_fn, hyper.l2, settings.penalize_bias, settings.penalize_once
+        )
 
     def measure(loss: jax.Array, steps: StepRecord | None) -> dict[str, jax.Array]:
         if diagnostics is None or steps is None:
@@ -101,24 +112,32 @@ def _train(
 
     if plan.is_full_batch:
         batch = (data.X, data.y, data.sample_weight)
-        params, opt_state, loss, record = step(params, opt_state, batch)
+        target = objective(0, params)
+        params, opt_state, loss, record = step(params, opt_state, batch, target)
         return params, opt_state, measure(loss, record)
 
     # The losses are summed in the carry: stacking one output a step can make XLA copy
     # whole buffers (jax issue 40101).
-    def scan_step(carry: Any, rows: jax.Array) -> tuple[Any, StepRecord | None]:
+    def scan_step(
+        carry: Any, inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[Any, StepRecord | None]:
+        i, rows = inputs
         params, opt_state, loss_sum, weight_sum = carry
-        weight = _batch_weight(data, rows, rows >= 0 if plan.has_padding else None)
+        is_real = rows >= 0 if plan.has_padding else None
+        weight = _batch_weight(data, rows, is_real)
         # Row -1, where there is no example, is the last row; its weight is 0.
         batch = (data.X[rows], data.y[rows], weight)
-        params, opt_state, loss, record = step(params, opt_state, batch)
-        share = 1 if weight is None else jnp.sum(weight)
+        target = objective(i, params)
+        params, opt_state, loss, record = step(params, opt_state, batch, target)
+        counted = is_real if settings.penalize_once else weight
+        share = 1 if counted is None else jnp.sum(counted.astype(loss.dtype))
         return (params, opt_state, loss_sum + share * loss, weight_sum + share), record
 
     zero = jnp.zeros((), data.y.dtype)
     carry = (params, opt_state, zero, zero)
     rows = order.reshape(plan.n_batches, plan.batch_size)
-    carry, records = jax.lax.scan(scan_step, carry, rows)
+    numbers = jnp.arange(plan.n_batches, dtype=jnp.int32)
+    carry, records = jax.lax.scan(scan_step, carry, (numbers, rows))
     params, opt_state, loss_sum, weight_sum = carry
     # As a mini-batch does, an epoch without weight has a loss of 0.
     loss = loss_sum / jnp.where(weight_sum > 0, weight_sum, 1)
@@ -129,13 +148,13 @@ def _step(
     params: Params,
     opt_state: optax.OptState,
     batch: tuple[jax.Array, jax.Array, jax.Array | None],
-    *,
     objective: Objective,
+    *,
     optimizer: optax.GradientTransformationExtraArgs,
-    diagnostics: Diagnostics | None,
+    settings: Settings,
 ) -> tuple[Params, optax.OptState, jax.Array, StepRecord | None]:
     found = objective.evaluate(params, *batch)
-    record = None
+    diagnostics, record = settings.diagnostics, None
     if diagnostics is not None:
         if found.norms is None:
             raise ValueError(
@@ -151,7 +170,8 @@ def _step(
         grad=found.grads,
         value_fn=lambda params: objective.value(params, *batch),
     )
-    return optax.apply_updates(params, updates), opt_state, found.loss, record
+    loss = found.value if settings.penalize_once else found.loss
+    return optax.apply_updates(params, updates), opt_state, loss, record
 
 
 def _batch_weight(
@@ -193,6 +213,10 @@ def run_one(
         return is_active(state, epoch, settings.patience)
 
     return _loop(state, bounds, advance, goes_on)
+
+
+run_alone = jax.jit(run_one, static_argnames="settings", donate_argnames="state")
+"""`run_one`, compiled; takes over the arrays of the state."""
 
 
 def run_many(

@@ -11,10 +11,11 @@ import optax
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core import Params
+from jaxmlp.core.dropout import Dropout
 from jaxmlp.core.validate import check_count
 from jaxmlp.training.arrays import ClassWeight, check_data
 from jaxmlp.training.diagnostics import Diagnostics
-from jaxmlp.training.engine import run_in_chunks, run_one
+from jaxmlp.training.engine import run_alone, run_in_chunks
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import make_orders
 from jaxmlp.training.state import (
@@ -24,6 +25,7 @@ from jaxmlp.training.state import (
     MetricFn,
     RunState,
     Settings,
+    dropout_key,
     history_of,
     start_run,
 )
@@ -91,6 +93,8 @@ def fit(
     class_weight: ClassWeight = None,
     l2: float = 0.0,
     penalize_bias: bool = False,
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
     patience: int | None = None,
     metrics: Mapping[str, MetricFn] | None = None,
     opt_state: optax.OptState | None = None,
@@ -134,6 +138,10 @@ def fit(
       l2: Strength λ of the penalty, per example as the loss is. scikit-learn's `alpha`
         is λ times the batch size.
       penalize_bias: Whether the penalty is on the biases too.
+      dropout: Share of each hidden layer's units that a step leaves out, drawn for each
+        example; the others count 1 / (1 - share) times. Rounded to 1/256. The training
+        loss is that of the thinned networks.
+      input_dropout: The same of the features.
       patience: Stop after this many epochs without a lower validation loss, and return
         the best epoch's parameters. Needs a validation part.
       metrics: More to measure on the validation part: functions `(logits, y) -> scalar`,
@@ -213,6 +221,7 @@ def fit(
         metrics=metrics,
         penalize_bias=penalize_bias,
         diagnostics=diagnostics,
+        dropout=Dropout(dropout, input_dropout),
     )
     return run_fit(
         key_data,
@@ -242,7 +251,8 @@ def run_fit(
     """Trains one network as `settings` say; arguments else as of `fit`."""
     l2 = check_l2("l2", l2)
     dtype = params[0].w.dtype
-    hyper = Hyper(None, jax.device_put(np.asarray(l2, dtype), device) if l2 else None)
+    penalty = jax.device_put(np.asarray(l2, dtype), device) if l2 else None
+    hyper = Hyper(None, penalty, dropout_key(key_data, settings))
     callback_every = check_count("callback_every", callback_every)
     if device is not None:
         params, opt_state = jax.device_put((params, opt_state), device)
@@ -251,7 +261,9 @@ def run_fit(
         check_opt_state(opt_state, params, settings.optimizer)
     state = _start(params, opt_state, settings, has_validation=data.X_val is not None)
     chunks = run_in_chunks(
-        lambda state, orders, bounds: _run(state, hyper, orders, data, bounds, settings),
+        lambda state, orders, bounds: run_alone(
+            state, hyper, orders, data, bounds, settings
+        ),
         state,
         make_orders(key_data, settings.plan, device),
         settings.plan,
@@ -278,9 +290,6 @@ def _start(
         assert isinstance(settings.optimizer, optax.GradientTransformation)
         opt_state = settings.optimizer.init(params)
     return start_run(params, opt_state, settings, has_validation=has_validation)
-
-
-_run = jax.jit(run_one, static_argnames="settings", donate_argnames="state")
 
 
 def _progress(state: RunState, n_done: int, settings: Settings) -> FitProgress:

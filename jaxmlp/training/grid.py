@@ -69,14 +69,15 @@ def draw_starts(
     """
     most = max(n_weights((n_features, *c.hidden_sizes, 1)) for c in choices)
     n_seeds = 1 + max(choice.seed for choice in choices)
-    values, shuffle_data = jax.device_get(_draw(key, n_seeds, most, method, dtype))
+    values, shuffle_data = jax.device_get(draw_values(key, n_seeds, most, method, dtype))
     return Draws(values, n_features, method), shuffle_data
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def _draw(
+def draw_values(
     key: jax.Array, n_seeds: int, n_draws: int, method: InitMethod, dtype: str
 ) -> tuple[jax.Array, jax.Array]:
+    """Draws `Draws.values`, and the data of a key for the orders."""
     init_key, shuffle_key = jax.random.split(key)
 
     def one(seed: jax.Array) -> jax.Array:

@@ -48,14 +48,20 @@ class Objective(NamedTuple):
 
 
 def penalized(
-    gradient_fn: GradientFn, l2: jax.Array | None, penalize_bias: bool
+    gradient_fn: GradientFn,
+    l2: jax.Array | None,
+    penalize_bias: bool,
+    penalize_once: bool = False,
 ) -> Objective:
-    """Adds an L2 penalty to a loss and its gradient.
+    r"""Adds an L2 penalty to a loss and its gradient.
 
     Args:
       gradient_fn: Loss and gradient.
       l2: Strength λ of the penalty, `()`, or None for none.
       penalize_bias: Whether the biases are penalised too.
+      penalize_once: Whether the penalty counts once a mini-batch and not once an example:
+        it is then divided by the sum of the mini-batch's weights (its size without any;
+        without any above zero there is no penalty), as scikit-learn's `alpha` is.
     """
 
     def evaluate(
@@ -65,8 +71,12 @@ def penalized(
         norms = rest[0] if rest else None
         if l2 is None:
             return Evaluation(loss, loss, grads, grads, norms)
+        strength = _share(l2, y, weight) if penalize_once else l2
         slopes = tuple(
-            Layer(l2 * layer.w, l2 * layer.b if penalize_bias else jnp.zeros_like(layer.b))
+            Layer(
+                strength * layer.w,
+                strength * layer.b if penalize_bias else jnp.zeros_like(layer.b),
+            )
             for layer in params
         )
         squares = jax.tree.map(jnp.vdot, slopes, params)
@@ -93,3 +103,11 @@ def penalized(
         return of(params)
 
     return Objective(evaluate, value)
+
+
+def _share(l2: jax.Array, y: jax.Array, weight: jax.Array | None) -> jax.Array:
+    """The penalty of a mini-batch as that of an example."""
+    if weight is None:
+        return l2 / y.shape[0]
+    total = jnp.sum(weight)
+    return jnp.where(total > 0, l2 / jnp.where(total > 0, total, 1), 0)

@@ -32,12 +32,14 @@ class Plan(NamedTuple):
       batch_size: Examples a step s, at most n.
       n_epochs: Length of the run.
       drop_last: Whether a smaller last mini-batch is left out.
+      of_subset: Whether the examples are some of the rows only.
     """
 
     n_samples: int
     batch_size: int
     n_epochs: int
     drop_last: bool
+    of_subset: bool = False
 
     @property
     def n_batches(self) -> int:
@@ -48,8 +50,8 @@ class Plan(NamedTuple):
 
     @property
     def is_full_batch(self) -> bool:
-        """Whether each step takes all examples, so that their order does not matter."""
-        return self.batch_size == self.n_samples
+        """Whether each step takes all rows, so that their order does not matter."""
+        return self.batch_size == self.n_samples and not self.of_subset
 
     @property
     def has_padding(self) -> bool:
@@ -157,13 +159,20 @@ def _draw_rows(
     return sizes, rows.astype(np.int32)
 
 
-def draw_block(seed: tuple[int, ...], plan: Plan, block: int) -> NDArray[np.int32]:
+def draw_block(
+    seed: tuple[int, ...],
+    plan: Plan,
+    block: int,
+    rows: NDArray[np.int32] | None = None,
+) -> NDArray[np.int32]:
     """Draws the orders of one block of epochs.
 
     Args:
       seed: Numbers that the generator is seeded with.
       plan: How epochs are cut.
       block: Number of the block, from 0.
+      rows: The rows to visit, at least n_samples of them; None is all of n_samples. Those
+        in excess are left out, others in each epoch.
 
     Returns:
       Row numbers, `(plan.block, n_batches * batch_size)`; an epoch's last ones are -1
@@ -176,8 +185,9 @@ def draw_block(seed: tuple[int, ...], plan: Plan, block: int) -> NDArray[np.int3
     n_used = min(plan.n_samples, plan.n_batches * plan.batch_size)
     orders = np.full((plan.block, plan.n_batches * plan.batch_size), -1, np.int32)
     n_rows = min(plan.block, plan.n_epochs - block * plan.block)
+    visited = np.arange(plan.n_samples) if rows is None else rows
     for row in orders[:n_rows]:
-        row[:n_used] = generator.permutation(plan.n_samples)[:n_used]
+        row[:n_used] = generator.permutation(visited)[:n_used]
     return orders
 
 
@@ -208,7 +218,10 @@ def epoch_order(key: jax.Array, epoch: int, n_samples: int) -> NDArray[np.int32]
 
 
 def make_orders(
-    key_data: ArrayLike, plan: Plan | PoissonPlan, device: jax.Device | None
+    key_data: ArrayLike,
+    plan: Plan | PoissonPlan,
+    device: jax.Device | None,
+    rows: NDArray[np.int32] | None = None,
 ) -> Orders:
     """Makes the function that draws orders and keeps those that are likely used again.
 
@@ -217,6 +230,7 @@ def make_orders(
         drawn before.
       plan: How epochs are cut, or sampled.
       device: Where the orders are wanted; None is JAX's default.
+      rows: As in `draw_block`.
     """
     seed = seed_of(key_data)
     block_bytes = 4 * plan.block * max(1, plan.n_batches * plan.batch_size)
@@ -224,7 +238,7 @@ def make_orders(
     @functools.lru_cache(maxsize=max(2, _CACHE_BYTES // block_bytes))
     def of_block(block: int) -> jax.Array:
         if isinstance(plan, Plan):
-            return jax.device_put(draw_block(seed, plan, block), device)
+            return jax.device_put(draw_block(seed, plan, block, rows), device)
         return jax.device_put(draw_samples(seed, plan, block), device)
 
     return lambda epoch: of_block(0 if plan.is_full_batch else epoch // plan.block)

@@ -87,7 +87,7 @@ def plan_groups(
       ValueError: One network alone exceeds memory_limit.
     """
     is_cpu = work.device.platform == "cpu"
-    n_threads = _n_processors() if is_cpu else 1
+    n_threads = n_processors() if is_cpu else 1
     wanted = n_parallel or (1 if is_cpu else len(choices))
     groups = []
     for depth in sorted({len(choice.hidden_sizes) for choice in choices}, reverse=True):
@@ -231,7 +231,7 @@ def _or_exception(
         reports.put(error)
 
 
-def _n_processors() -> int:
+def n_processors() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,5 +1,6 @@
 """What a run is made of: data, settings, and the state it carries."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from jaxmlp.core import Params
+from jaxmlp.core.dropout import Dropout
 from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import Plan, PoissonPlan
@@ -57,6 +60,11 @@ class Settings(NamedTuple):
       penalize_bias: Whether the L2 penalty is on the biases too.
       diagnostics: What to record of the examples' gradients, or None; needs a gradient
         function that returns norms.
+      dropout: Shares of units that a step leaves out, or None; needs the library's own
+        gradient.
+      penalize_once: Whether the L2 penalty counts once a mini-batch (see `penalized`).
+        The loss of an epoch is then scikit-learn's: with the penalty, and the mean over
+        mini-batches by their numbers of examples, whatever the weights of these.
     """
 
     optimizer: optax.GradientTransformation | OptimizerFactory
@@ -66,6 +74,8 @@ class Settings(NamedTuple):
     metrics: tuple[tuple[str, MetricFn], ...]
     penalize_bias: bool
     diagnostics: Diagnostics | None = None
+    dropout: Dropout | None = None
+    penalize_once: bool = False
 
 
 class Hyper(NamedTuple):
@@ -74,10 +84,12 @@ class Hyper(NamedTuple):
     Attributes:
       learning_rate: Step size for an optimiser factory, `()`, or None.
       l2: Strength of the L2 penalty, `()`, or None for no penalty.
+      dropout_key: JAX random key of the units left out, or None without dropout.
     """
 
     learning_rate: jax.Array | None
     l2: jax.Array | None
+    dropout_key: jax.Array | None = None
 
 
 class BestEpoch(NamedTuple):
@@ -116,6 +128,15 @@ def make_optimizer(settings: Settings, hyper: Hyper) -> optax.GradientTransforma
     if isinstance(settings.optimizer, optax.GradientTransformation):
         return settings.optimizer
     return settings.optimizer(hyper.learning_rate)
+
+
+def dropout_key(key_data: ArrayLike, settings: Settings) -> jax.Array | None:
+    """The key of the units left out, from that of a run, whose orders NumPy draws."""
+    if settings.dropout is None:
+        return None
+    words = np.ravel(key_data).astype(np.uint32)  # their number depends on the kind of key
+    start = jax.random.key(0, impl="threefry2x32")
+    return functools.reduce(jax.random.fold_in, words, start)
 
 
 def start_run(

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from jaxmlp.core import Params, loss_and_grads_augmented
+from jaxmlp.core.dropout import Dropout
 from jaxmlp.core.validate import check_count, check_layers, check_number
 from jaxmlp.training.diagnostics import (
     Diagnostics,
@@ -102,6 +103,7 @@ def make_settings(
     metrics: Mapping[str, MetricFn] | None,
     penalize_bias: bool,
     diagnostics: Diagnostics | None = None,
+    dropout: Dropout = Dropout(),  # noqa: B008 (a tuple, which nothing can change)
 ) -> Settings:
     """Validates what the compiled program is specialised to.
 
@@ -128,7 +130,26 @@ def make_settings(
         metrics=_check_metrics(metrics),
         penalize_bias=penalize_bias,
         diagnostics=None if diagnostics is None else check_diagnostics(diagnostics),
+        dropout=_check_dropout(dropout, gradient_fn, diagnostics),
     )
+
+
+def _check_dropout(
+    dropout: Dropout, gradient_fn: GradientFn | None, diagnostics: Diagnostics | None
+) -> Dropout | None:
+    most = 0.99  # the shares are rounded to 1/256
+    shares = Dropout(
+        *(
+            check_number(name, share, f"from 0 to {most}", lambda s: 0 <= s <= most)
+            for name, share in zip(("dropout", "input_dropout"), dropout, strict=True)
+        )
+    )
+    if shares == Dropout():
+        return None
+    for name, other in {"gradient_fn": gradient_fn, "diagnostics": diagnostics}.items():
+        if other is not None:
+            raise ValueError(f"{name} does not go with dropout; leave one of them out")
+    return shares
 
 
 def _check_metrics(

@@ -12,6 +12,7 @@ from jaxmlp import ensemble_logits
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces import model as model_module
+from jaxmlp.interfaces import prediction
 from jaxmlp.interfaces.model import load_model, save_model
 from tests.interfaces.conftest import SMALL
 
@@ -40,8 +41,8 @@ def test_wide_networks_are_predicted_in_blocks_of_fewer_rows(model, data, monkey
         return ensemble_logits(networks, X)
 
     n_units = sum(layer.b.size for layer in loaded.networks)
-    monkeypatch.setattr(model_module, "_MOST_ACTIVATIONS", 50 * n_units)
-    monkeypatch.setattr(model_module, "_logits", watched)
+    monkeypatch.setattr(prediction, "_MOST_ACTIVATIONS", 50 * n_units)
+    monkeypatch.setattr(prediction, "_logits", watched)
     np.testing.assert_allclose(loaded.logits(table), expected, rtol=1e-5)
     assert shapes == [50, 50, 50]  # of 120 rows
 

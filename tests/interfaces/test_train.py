@@ -14,7 +14,7 @@ import jaxmlp
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces.model import load_model
 from jaxmlp.interfaces.prepare import prepare
-from jaxmlp.interfaces.recipe import Recipe
+from jaxmlp.interfaces.recipe import LectureRecipe
 from jaxmlp.training import Configuration, SearchProgress
 from tests.interfaces.conftest import SMALL, make_table
 
@@ -57,7 +57,7 @@ def test_test_metrics_are_of_the_test_rows(cli, data, tmp_path):
     report = json.loads(finished.out)
     table = read_table(data)
     split_key, _ = jax.random.split(jax.random.key(0))
-    split = prepare(split_key, table, Recipe(target="bought")).split
+    split = prepare(split_key, table, LectureRecipe(target="bought")).split
     for name, rows in (("validation", split.val), ("test", split.test)):
         write_table(table.take(pa.array(rows)), tmp_path / "part.csv")
         evaluated = json.loads(cli("evaluate", out, tmp_path / "part.csv", "--json").out)

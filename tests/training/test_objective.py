@@ -31,3 +31,20 @@ def test_without_penalty_value_is_the_loss(x64):
     loss, value, grads, *_ = penalized(loss_and_grads, None, False).evaluate(*batch)
     assert float(loss) == float(value)
     assert relative_error(grads, loss_and_grads(*batch)[1]) == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_penalty_once_a_mini_batch_is_shared_by_its_weight(x64, weighted):
+    X, y, weight = make_data(20, dtype=np.float64, weighted=weighted)
+    batch = (make_params(DEPTHS[1], np.float64), X, y, weight)
+    total = weight.sum() if weighted else 20
+    once = penalized(loss_and_grads, np.float64(3), False, penalize_once=True)
+    share = penalized(loss_and_grads, np.float64(3 / total), False)
+    assert relative_error(once.evaluate(*batch), share.evaluate(*batch)) <= 1e-14
+
+
+def test_a_mini_batch_without_weight_has_no_penalty(x64):
+    X, y, _ = make_data(20, dtype=np.float64)
+    batch = (make_params(DEPTHS[1], np.float64), X, y, np.zeros(20))
+    found = penalized(loss_and_grads, np.float64(3), False, penalize_once=True)
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(found.evaluate(*batch)))
