@@ -19,7 +19,7 @@ from jaxmlp.core import ensemble_proba
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import whole_file
 from jaxmlp.interfaces.export_sklearn import to_sklearn as to_sklearn
-from jaxmlp.interfaces.model import Model
+from jaxmlp.interfaces.model import Model, to_tensors
 
 Format = Literal["onnx", "stablehlo", "safetensors", "json"]
 Source = Literal["raw", "encoded"]
@@ -66,7 +66,7 @@ def export_model(
     if form == "onnx":
         from jaxmlp.interfaces.export_onnx import to_onnx
 
-        content = to_onnx(model, positive_threshold(model), is_raw=source == "raw")
+        content = to_onnx(model, is_raw=source == "raw")
     elif form == "stablehlo":
         content = to_stablehlo(model)
     else:
@@ -96,11 +96,6 @@ def check_format(form: Format, source: Source | None) -> Source | None:
     if package is not None and importlib.util.find_spec(package) is None:
         raise DataError(f"{form} needs {package}: install jaxmlp[export]")
     return source or next(iter(takes[form]), None)
-
-
-def positive_threshold(model: Model) -> float:
-    """The probability from which on a row gets the positive label."""
-    return 0.5
 
 
 def to_stablehlo(model: Model) -> bytes:
@@ -148,13 +143,10 @@ def to_safetensors(model: Model) -> bytes:
     """Makes a safetensors file: `0.w`, `0.b`, …, and all else as JSON in its metadata."""
     from safetensors.numpy import save
 
-    tensors = {
-        f"{i}.{name}": np.asarray(array)
-        for i, layer in enumerate(model.networks)
-        for name, array in layer._asdict().items()
-    }
     # One entry: safetensors writes several in an order that changes from run to run.
-    return save(tensors, {"jaxmlp": json.dumps(describe(model), allow_nan=False)})
+    return save(
+        to_tensors(model.networks), {"jaxmlp": json.dumps(describe(model), allow_nan=False)}
+    )
 
 
 def to_json(model: Model) -> bytes:
@@ -183,7 +175,7 @@ def describe(model: Model) -> dict[str, Any]:
         "jaxmlp": jaxmlp.__version__,
         "target": model.target,
         "classes": model.classes._asdict(),
-        "threshold": positive_threshold(model),
+        "threshold": model.threshold,
         "columns": model.preprocessor.to_json(),
         "input_names": model.preprocessor.input_names,
     }

@@ -14,7 +14,6 @@ import numpy as np
 
 from jaxmlp.core import Params
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.labels import Classes
 from jaxmlp.data.rules import SMOOTH_CLIP, CategoricalRule, NumericRule, Rule
 from jaxmlp.interfaces.model import Model
 from jaxmlp.interfaces.onnx_graph import Graph
@@ -38,12 +37,11 @@ class _Block(NamedTuple):
     places: list[int]
 
 
-def to_onnx(model: Model, threshold: float, *, is_raw: bool = True) -> bytes:
+def to_onnx(model: Model, *, is_raw: bool = True) -> bytes:
     """Makes an ONNX file that predicts what the model does.
 
     Args:
       model: The model.
-      threshold: Probability from which on a row gets the positive label.
       is_raw: Whether it takes the table's columns: all in one input `X`, float64
         `[N, n_columns]`, where none is a category, else an input `[N, 1]` for each, float64
         or strings. If not, `encoded`, float32 `[N, len(input_names)]`: `Model.features`.
@@ -66,7 +64,7 @@ def to_onnx(model: Model, threshold: float, *, is_raw: bool = True) -> bytes:
     metadata = {
         "target": model.target,
         "classes": json.dumps(model.classes),
-        "threshold": repr(threshold),
+        "threshold": repr(model.threshold),
     }
     if is_raw:
         text = _TAKES_COLUMNS
@@ -77,8 +75,8 @@ def to_onnx(model: Model, threshold: float, *, is_raw: bool = True) -> bytes:
         metadata["input_names"] = json.dumps(names)
         tensor = graph.input("encoded", np.float32, len(names))
         blocks = [_Block(tensor, list(range(len(names))))]
-    positive = _predict(graph, blocks, model.networks)
-    _name_outputs(graph, positive, threshold, model.classes)
+    logits = _add_networks(graph, blocks, model.networks)
+    _add_outputs(graph, logits, model)
     return graph.to_bytes(f"Predicts {model.target}. {text}", metadata)
 
 
@@ -217,8 +215,8 @@ def _encode_texts(
     return _Block(graph.cast(is_wanted, np.float32), places)
 
 
-def _predict(graph: Graph, blocks: Sequence[_Block], networks: Params) -> str:
-    """Adds the networks; returns the mean of their probabilities, `[N, 1]`."""
+def _add_networks(graph: Graph, blocks: Sequence[_Block], networks: Params) -> str:
+    """Adds the k networks; returns their logits, `[k, N, 1]`."""
     dtype = networks[0].w.dtype
     h = graph.add("Concat", *(block.tensor for block in blocks), axis=1)
     h = h if dtype == np.float32 else graph.cast(h, dtype)
@@ -231,19 +229,24 @@ def _predict(graph: Graph, blocks: Sequence[_Block], networks: Params) -> str:
             h = graph.add("Relu", h)
         # All networks at once: [N, d_in] or [k, N, d_in] by [k, d_in, d_out].
         h = graph.add("Add", graph.add("MatMul", h, w), b[:, None])
-    mean = graph.add("ReduceMean", graph.add("Sigmoid", h), axes=[0], keepdims=0)
-    return graph.cast(mean, np.float32)
+    return h
 
 
-def _name_outputs(graph: Graph, positive: str, threshold: float, classes: Classes) -> None:
-    """Adds the two outputs, given the probability of the positive class `[N, 1]`."""
-    is_text = isinstance(classes.positive, str)
-    labels = np.array(classes, object if is_text else None)
+def _add_outputs(graph: Graph, logits: str, model: Model) -> None:
+    """Adds the probabilities, means over the networks, and the labels."""
+    is_text = isinstance(model.classes.positive, str)
+    labels = np.array(model.classes, object if is_text else None)
     label, probabilities = _OUTPUTS
     graph.output(label, labels.dtype)
     graph.output(probabilities, np.float32, 2)
-    reaches = graph.add("GreaterOrEqual", positive, np.float32(threshold))
-    code = graph.add("Squeeze", graph.cast(reaches, np.int64), np.array([1]))
-    graph.add("Gather", labels, code, output=label)
-    negative = graph.add("Sub", np.float32(1), positive)
-    graph.add("Concat", negative, positive, axis=1, output=probabilities)
+    dtype = model.networks[0].w.dtype
+    # Not by Sigmoid, which in onnxruntime does not fall below 1e-8. Each by itself: 1 - p
+    # has no digits left where p, as the threshold may be, is nearly 1.
+    both = graph.add("Concat", logits, graph.add("Neg", logits), axis=2)
+    both = graph.add("Add", graph.add("Exp", both), dtype.type(1))
+    both = graph.add("ReduceMean", graph.add("Reciprocal", both), axes=[0], keepdims=0)
+    graph.cast(both, np.float32, output=probabilities)
+    sides = np.array([-model.threshold, 1 - model.threshold], dtype)
+    lead = graph.add("MatMul", both, sides)
+    reaches = graph.add("GreaterOrEqual", lead, dtype.type(0))
+    graph.add("Gather", labels, graph.cast(reaches, np.int64), output=label)

@@ -50,9 +50,9 @@ class Graph:
         self._nodes.append(helper.make_node(operator, names, [output], **attributes))
         return output
 
-    def cast(self, tensor: str, dtype: DTypeLike) -> str:
+    def cast(self, tensor: str, dtype: DTypeLike, output: str | None = None) -> str:
         """Adds the conversion of a tensor to another type."""
-        return self.add("Cast", tensor, to=_code(dtype))
+        return self.add("Cast", tensor, output=output, to=_code(dtype))
 
     def to_bytes(self, text: str, metadata: dict[str, str]) -> bytes:
         """Checks the graph by ONNX's own rules and makes the file's bytes of it."""

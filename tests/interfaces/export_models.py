@@ -66,6 +66,7 @@ def make_model(
     n_knots=9,
     dtype=np.float32,
     scale=2.0,
+    threshold=0.5,
 ):
     """A model with the preprocessing of the table's first half, and random weights."""
     kinds = infer_kinds(table, "y").used
@@ -79,7 +80,8 @@ def make_model(
         _large(init_params(jax.random.key(i), layer_sizes, dtype=dtype), scale, i)
         for i, layer_sizes in enumerate(sizes)
     ]
-    return Model(stack_params(networks), preprocessor, "y", Classes(*classes), None)
+    stacked = stack_params(networks)
+    return Model(stacked, preprocessor, "y", Classes(*classes), threshold, None)
 
 
 def _large(params, scale, seed):

@@ -1,6 +1,7 @@
 import dataclasses
 import importlib.util
 import json
+import re
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from jaxmlp.interfaces.export import (
     to_safetensors,
     to_stablehlo,
 )
-from jaxmlp.interfaces.model import load_model, save_model
+from jaxmlp.interfaces.model import Origin, load_model, save_model
 from tests.interfaces.export_models import make_model, mixed_table, number_table
 
 ENSEMBLE = ((), (16,), (8, 4))
@@ -25,6 +26,15 @@ FORMATS = ("onnx", "stablehlo", "safetensors", "json")
 
 # XLA may order the sums of the exported program otherwise: some 1e-7 of the greatest term.
 TOLERANCE = 1e-5
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model's folder, with a record of its training rows."""
+    origin = Origin("a fingerprint", np.arange(300)[None] % 3 == 0, (0.25,), None)
+    model = dataclasses.replace(make_model(mixed_table()), origin=origin)
+    save_model(model, {}, tmp_path / "model")
+    return tmp_path / "model"
 
 
 @pytest.mark.parametrize("hidden", [((),), ((16,),), ENSEMBLE])
@@ -51,6 +61,13 @@ def test_stablehlo_of_64_bits_is_called_without_them():
     assert "f64" in deserialize(bytearray(content)).mlir_module()
     found = deserialize(bytearray(content)).call(model.features(table))
     np.testing.assert_allclose(found[:, 1], expected, rtol=0, atol=1e-7)
+
+
+def test_stablehlo_asks_for_full_precision_on_every_platform():
+    program = deserialize(bytearray(to_stablehlo(make_model(number_table()))))
+    products = re.findall("dot_general .*", program.mlir_module())
+    assert products
+    assert all("[HIGHEST, HIGHEST]" in product for product in products)
 
 
 def test_stablehlo_holds_no_path_and_leaves_the_settings():
@@ -80,7 +97,7 @@ def test_safetensors_holds_everything(tmp_path):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_json_holds_every_bit(dtype):
     with jax.enable_x64(dtype == np.float64):
-        model = make_model(mixed_table(), ENSEMBLE, dtype=dtype, scale=1e-20)
+        model = make_model(mixed_table(), ENSEMBLE, dtype=dtype, threshold=0.3)
     document = json.loads(to_json(model))
     assert document["dtype"] == np.dtype(dtype).name
     for layer, written in zip(model.networks, document["layers"], strict=True):
@@ -90,11 +107,11 @@ def test_json_holds_every_bit(dtype):
             assert array.tobytes() == expected.tobytes()
     assert document["input_names"] == model.preprocessor.input_names
     assert document["classes"] == {"negative": "no", "positive": "yes"}
-    assert document["threshold"] == 0.5
+    assert document["threshold"] == 0.3
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_nothing_of_the_training_rows_is_written(form, cli, model, tmp_path):
+def test_nothing_of_the_training_rows_is_written(form, model, tmp_path):
     """Not even which they are."""
     loaded = load_model(model)
     without = dataclasses.replace(loaded, origin=None)
