@@ -30,6 +30,7 @@ from jaxmlp.interfaces.console import (
     metrics_table,
     print_gradients,
 )
+from jaxmlp.interfaces.export_command import export
 from jaxmlp.interfaces.gradients import row_gradients
 from jaxmlp.interfaces.metrics import evaluate_logits
 from jaxmlp.interfaces.model import load_model
@@ -212,6 +213,7 @@ def gradients(
 
 app.command()(audit)
 app.command()(explain)
+app.command()(export)
 
 
 def run() -> None:

@@ -153,11 +153,7 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
     from safetensors.numpy import save
 
     path = Path(path).resolve()
-    tensors = {
-        f"{i}.{name}": np.asarray(array)
-        for i, layer in enumerate(model.networks)
-        for name, array in layer._asdict().items()
-    }
+    tensors = to_tensors(model.networks)
     description = {
         "format": FORMAT,
         "target": model.target,
@@ -239,6 +235,15 @@ def _to_threshold(value: Any) -> float:
     if not isinstance(value, float) or not 0 < value < 1:
         raise ValueError(f"its threshold is {value!r}")
     return value
+
+
+def to_tensors(networks: Params) -> dict[str, NDArray[Any]]:
+    """Names the parameters as files do: `0.w`, `0.b`, `1.w`, and so on."""
+    return {
+        f"{i}.{name}": np.asarray(array)
+        for i, layer in enumerate(networks)
+        for name, array in layer._asdict().items()
+    }
 
 
 def _to_networks(tensors: dict[str, NDArray[Any]]) -> Params:
