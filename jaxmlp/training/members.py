@@ -114,8 +114,8 @@ def start_member(course: Course, fold: int) -> Start:
     return Start(params, Hyper(rate, None, key), data)
 
 
-def compile_course(course: Course) -> Program:
-    """Compiles a candidate's programs ahead of time.
+def trace_course(course: Course) -> Callable[[], Program]:
+    """Traces a candidate's programs, and returns what compiles them, on any thread.
 
     Threads do not see settings of JAX that the caller has made in a `with` block, so
     nothing may be traced there.
@@ -126,7 +126,7 @@ def compile_course(course: Course) -> Program:
     orders = course.orders[0](0)
     run = run_alone.lower(start.out_info, hyper, orders, data, bounds, course.settings)
     judge = jax.jit(forward).lower(params, data.X_val)
-    return Program(start.compile(), run.compile(), judge.compile())
+    return lambda: Program(start.compile(), run.compile(), judge.compile())
 
 
 def _start_run(params: Params, hyper: Hyper, settings: Settings) -> RunState:

@@ -4,7 +4,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,8 @@ from jaxmlp.training.members import (
     Member,
     Program,
     Start,
-    compile_course,
     start_member,
+    trace_course,
     train_member,
 )
 from jaxmlp.training.pool import n_processors
@@ -85,7 +85,7 @@ def run_race(
     losses = np.full((len(courses), n_folds), np.nan)
     members: dict[tuple[int, int], Member] = {}
     running = list(range(len(courses)))
-    programs: dict[int, Program] = {}
+    programs: dict[int, Future[Program]] = {}
     n_members = _count_members(len(courses), rounds)
     for one in rounds:
         jobs = [
@@ -128,7 +128,7 @@ def _leaders(losses: NDArray[np.float64], running: list[int], n_kept: int) -> li
 
 def _train_all(
     courses: list[Course],
-    programs: dict[int, Program],
+    programs: dict[int, Future[Program]],
     jobs: list[tuple[int, int]],
     is_stopped: Callable[[], bool],
 ) -> Iterator[tuple[tuple[int, int], Member]]:
@@ -142,19 +142,24 @@ def _train_all(
 
     def train(job: tuple[int, int], begin: Start) -> None:
         i, fold = job
-        args = (courses[i], programs[i], fold, begin, over)
         try:
+            program = programs[i].result()
             # The first one is trained in any case, for something to show.
-            is_over = over() and job != (0, 0)
-            done.put((job, None if is_over else train_member(*args)))
+            is_left_out = over() and job != (0, 0)
+            outcome: Any = None
+            if not is_left_out:
+                outcome = train_member(courses[i], program, fold, begin, over)
         except BaseException as error:
-            done.put((job, error))
+            outcome = error
+        done.put((job, outcome))
 
+    compilers = ThreadPoolExecutor(n_processors())
     pool = ThreadPoolExecutor(n_processors() if is_cpu else 1)
     try:
-        for i, fold in jobs:
+        for i in dict.fromkeys(i for i, _ in jobs):
             if i not in programs:
-                programs[i] = compile_course(courses[i])
+                programs[i] = compilers.submit(trace_course(courses[i]))
+        for i, fold in jobs:
             pool.submit(train, (i, fold), start_member(courses[i], fold))
         for _ in jobs:
             job, outcome = done.get()
@@ -166,4 +171,5 @@ def _train_all(
         failed.set()
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        for executor in (compilers, pool):
+            executor.shutdown(cancel_futures=True)
