@@ -1,8 +1,9 @@
 """A trained classifier for tables, and the folder it is kept in.
 
 The folder holds `model.safetensors` (the parameters, and which rows trained them),
-`model.json` (everything else that prediction and analysis need) and `report.json` (how
-training went). Loading reads numbers and text; it runs nothing.
+`model.json` (everything else that prediction and analysis need), `report.json` (how
+training went) and `report.html` (the same for people). Loading reads numbers and text; it
+runs nothing.
 """
 
 import json
@@ -29,7 +30,7 @@ from jaxmlp.data.tables import one_line
 FORMAT = 4
 """Version of the folder's layout; those before it can be read too."""
 
-_FILES = {"model.safetensors", "model.json", "report.json"}
+_FILES = {"model.safetensors", "model.json", "report.json", "report.html"}
 
 # Rows predicted at once: one compiled shape, and bounded memory for wide networks too.
 _BLOCK = 4096
@@ -171,8 +172,16 @@ def check_out(path: str | Path) -> None:
         raise DataError(f"{path}: cannot be written in {existing}")
 
 
-def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
+def save_model(
+    model: Model, report: dict[str, Any], path: str | Path, *, page: str | None = None
+) -> None:
     """Writes the model's folder, whole or not at all; an older model is replaced.
+
+    Args:
+      model: The model.
+      report: How training went, as JSON values.
+      path: The folder.
+      page: The report as an HTML page, or None for none.
 
     Raises:
       DataError: The folder cannot be written.
@@ -206,6 +215,8 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
         "model.json": _dump(description),
         "report.json": _dump(report),
     }
+    if page is not None:
+        files["report.html"] = page.encode()
     unfinished = path.with_name(f".{path.name}.unfinished")
     replaced = path.with_name(f".{path.name}.replaced")
     try:
