@@ -15,7 +15,7 @@ METRICS = ("log_loss", "roc_auc", "average_precision", "accuracy", "brier")
 """In this order along the last axis of what `bootstrap` returns."""
 
 N_RESAMPLES = 1000
-_MOST_DRAWS = 50_000_000  # of rows in all; with very many rows, fewer resamples will do
+_MOST_DRAWS = 20_000_000  # of rows in all; with very many rows, fewer resamples will do
 _FEWEST_RESAMPLES = 200
 _CHUNK = 2**21
 

@@ -31,7 +31,7 @@ from jaxmlp.interfaces.report.curves import (
 )
 from jaxmlp.interfaces.report.importance import permutation_importance
 from jaxmlp.interfaces.report.rows import (
-    MOST_GRADIENTS,
+    count_gradients,
     describe_gradients,
     find_extremes,
     find_suspects,
@@ -205,7 +205,8 @@ def _single_rows(
         return {"gradients": None, "suspects": None, "extremes": None}
     data, trained, model = outcome.data, outcome.trained, outcome.model
     train = data.split.train
-    sample = rng.permutation(train)[:MOST_GRADIENTS]
+    n_gradients = count_gradients(len(train), outcome.report["inputs"])
+    sample = rng.permutation(train)[:n_gradients]
     gradients = row_gradients(model, table.take(pa.array(sample)))
     # How sure the model is of the given label, in log odds.
     certainty = np.where(shown.y == 1, shown.logits, -shown.logits)

@@ -96,15 +96,19 @@ def _increases(
     The first layer is linear: what a shuffled block changes is added to its output.
     """
     w, b = np.asarray(networks[0].w), np.asarray(networks[0].b)
+    k, p, q = w.shape
+    beside = w.transpose(1, 0, 2).reshape(p, k * q)  # one product for all the networks
     X = X.astype(w.dtype)
-    output = X @ w + b[:, None, :]  # (k, n, q)
-    base = _loss(networks[1:], output, y)
+    output = X @ beside + b.reshape(1, k * q)
+    shape, rest = (len(X), k, q), networks[1:]
+    base = _loss(rest, output.reshape(shape), y)
     found = np.empty((len(blocks), n_repeats))
     for j, block in enumerate(blocks):
         for repeat in range(n_repeats):
             part = X[:, block]
             change = rng.permutation(part) - part
-            found[j, repeat] = _loss(networks[1:], output + change @ w[:, block], y) - base
+            shuffled = output + change @ beside[block]
+            found[j, repeat] = _loss(rest, shuffled.reshape(shape), y) - base
     return found
 
 
@@ -114,13 +118,13 @@ def _loss(rest: Params, output: NDArray[np.floating], y: NDArray[np.int32]) -> f
 
 @jax.jit
 def _losses(rest: Params, output: jax.Array, y: jax.Array) -> jax.Array:
-    r"""Loss of the averaged probability, given the first layer's output, `(n,)`.
+    r"""Loss of the averaged probability, given the first layer's output `(n, k, q)`.
 
     .. math:: \log k - \log \sum_j \exp \log \sigma(\pm z_j)
     """
-    z = output[:, :, 0]
+    z = output[:, :, 0].T
     if rest:
-        z = jax.vmap(forward)(rest, jax.nn.relu(output))
+        z = jax.vmap(forward, (0, 1))(rest, jax.nn.relu(output))
     sign = (2 * y - 1).astype(z.dtype)[None, :]
     likely = jax.nn.logsumexp(jax.nn.log_sigmoid(sign * z), axis=0)
     return jnp.log(jnp.asarray(z.shape[0], z.dtype)) - likely

@@ -17,9 +17,9 @@ N_EXTREMES = 5
 MOST_VALUES = 8
 """Columns shown of a row."""
 
-MOST_GRADIENTS = 16_384
-"""Training rows whose gradients are computed; four blocks of one compiled shape."""
-
+_BLOCK = 4096  # of `row_gradients`: whole ones are compiled once
+_MOST_GRADIENTS = 16_384
+_MOST_INPUTS = 4_000_000
 _N_BARS = 30
 _LONGEST_TEXT = 48
 
@@ -60,6 +60,12 @@ def find_suspects(
             for i in found.order[:N_SUSPECTS]
         ],
     }
+
+
+def count_gradients(n: int, n_inputs: int) -> int:
+    """Of how many of n training rows gradients are computed."""
+    affordable = _MOST_INPUTS // n_inputs // _BLOCK * _BLOCK
+    return min(n, _MOST_GRADIENTS, max(_BLOCK // 2, affordable))
 
 
 def describe_gradients(found: RowGradients, n: int) -> dict[str, Any]:
