@@ -234,7 +234,7 @@ def test_long_tables_are_sampled(monkeypatch):
     assert baselines._n_rows(3, 5000) == 1000  # never fewer
     assert baselines._n_rows(3, 600) == 600
     monkeypatch.undo()
-    assert baselines._n_rows(1500, 8000) == 2000
+    assert baselines._n_rows(1500, 8000) == 3333
 
 
 def test_raw_matrix_codes_categories():
