@@ -237,6 +237,18 @@ def test_long_tables_are_sampled(monkeypatch):
     assert baselines._n_rows(1500, 8000) == 3333
 
 
+def test_a_label_that_the_sample_has_once_is_not_learned():
+    data, columns = prepared()
+    first = data.split.train[0]
+    y = np.zeros_like(data.y)
+    y[first] = 1
+    found = baselines.fit_baselines(
+        np.random.default_rng(0), data._replace(y=y), columns, data.split.test, None
+    )
+    for baseline in found:
+        np.testing.assert_allclose(baseline.logits, np.log(1.5 / 139.5))
+
+
 def test_raw_matrix_codes_categories():
     rules = (RULES[0], CategoricalRule("b", ("x", "y"), True, True))
     columns = {"a": np.array([1.5, np.nan, 2, 3]), "b": pa.array(["y", None, "z", "x"])}

@@ -15,7 +15,7 @@ from jaxmlp.interfaces.model import load_model
 from jaxmlp.interfaces.pipeline import train_on_table
 from jaxmlp.interfaces.recipe import EnsembleRecipe, LectureRecipe
 from jaxmlp.interfaces.report import evaluate, render_report
-from jaxmlp.interfaces.report.elements import count, short, tag
+from jaxmlp.interfaces.report.elements import count, decimal, power, short, tag
 from jaxmlp.interfaces.report.svg import Scale
 from jaxmlp.interfaces.threshold import Costs
 from tests.interfaces.conftest import SMALL, make_table
@@ -278,7 +278,7 @@ def test_long_table_says_what_was_sampled(monkeypatch):
 
     monkeypatch.setattr(baselines, "MOST_CELLS", 3000)
     page = check(render_report(report_on(make_table(2500), lecture(n_epochs=1))))
-    assert "gradient boosting learned from 1,000 of the 1,750 training rows" in page.text
+    assert "gradient boosting learned from 1,000 rows of the 1,750" in page.text
 
 
 @pytest.mark.parametrize(
@@ -353,6 +353,28 @@ def test_a_model_with_its_page_is_replaced_as_a_whole(cli, data, two_runs):
 )  # fmt: skip
 def test_short_numbers(value, text):
     assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-7, "10⁻⁷"), (1e12, "10¹²"), (0.01, "0.01"), (1000.0, "1,000"), (2e-7, "2e-07")],
+)
+def test_powers_of_ten(value, text):
+    assert power(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0.0, "0.0000"),
+        (0.12345, "0.1235"),
+        (-3e-7, "-3.0e-07"),
+        (1.0, "1.0000"),
+    ],
+)
+def test_metrics_have_four_decimals_or_more(value, text):
+    assert decimal(value) == text
 
 
 def test_counts():

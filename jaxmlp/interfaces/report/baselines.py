@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,68 +54,79 @@ def fit_baselines(
       shown: Rows to predict.
       class_weight: As in training.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-
-    is_plain = data.preprocessor.plain_columns()
-    plain = np.flatnonzero(is_plain)
     order = rng.permutation(data.split.train)
-    linear_rows = order[: _n_rows(len(plain), len(order))]
-    linear = LogisticRegression(max_iter=_N_STEPS, class_weight=class_weight)
-    tree_rows = order[: _n_rows(len(columns), len(order))]
-    boosted = HistGradientBoostingClassifier(
-        categorical_features=[kind == "categorical" for kind in _kinds(data)],
-        class_weight=class_weight,
-        random_state=int(rng.integers(2**31)),
-    )
+    trees = _boosting(data, class_weight, seed=int(rng.integers(2**31)))
     return [
-        _fit(
-            "logistic regression",
-            "scikit-learn's LogisticRegression, on the inputs without knots",
-            linear,
-            data.X[np.ix_(linear_rows, plain)],
-            data.y[linear_rows],
-            data.X[np.ix_(shown, plain)],
-        ),
+        _fit_linear(data, order, shown, class_weight),
         _fit(
             "gradient boosting",
             "scikit-learn's HistGradientBoostingClassifier, on the columns themselves",
-            boosted,
-            raw_matrix(data.preprocessor, columns, tree_rows),
-            data.y[tree_rows],
-            raw_matrix(data.preprocessor, columns, shown),
+            trees,
+            lambda rows: raw_matrix(data.preprocessor, columns, rows),
+            data.y,
+            (order[: _n_rows(len(columns), len(order))], shown),
         ),
     ]
+
+
+def _fit_linear(
+    data: Prepared,
+    order: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    class_weight: str | None,
+) -> Baseline:
+    from sklearn.linear_model import LogisticRegression
+
+    plain = np.flatnonzero(data.preprocessor.plain_columns())
+    return _fit(
+        "logistic regression",
+        "scikit-learn's LogisticRegression, on the inputs without knots",
+        LogisticRegression(max_iter=_N_STEPS, class_weight=class_weight),
+        lambda rows: data.X[np.ix_(rows, plain)],
+        data.y,
+        (order[: _n_rows(len(plain), len(order))], shown),
+    )
+
+
+def _boosting(data: Prepared, class_weight: str | None, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    kinds = [rule.kind for rule in data.preprocessor.rules]
+    return HistGradientBoostingClassifier(
+        categorical_features=[kind == "categorical" for kind in kinds],
+        class_weight=class_weight,
+        random_state=seed,
+    )
 
 
 def _n_rows(n_columns: int, n: int) -> int:
     return min(n, max(1000, MOST_CELLS // n_columns))
 
 
-def _kinds(data: Prepared) -> list[str]:
-    return [rule.kind for rule in data.preprocessor.rules]
-
-
 def _fit(
     name: str,
     detail: str,
     estimator: Any,
-    X: NDArray[Any],
-    y: NDArray[np.int32],
-    X_shown: NDArray[Any],
+    inputs: Callable[[NDArray[np.int64]], NDArray[Any]],
+    labels: NDArray[np.int32],
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> Baseline:
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     began = time.perf_counter()
-    if not 0 < y.sum() < len(y):  # a rare label, of which the sample has no row
-        logits = np.full(len(X_shown), np.log((y.sum() + 0.5) / (len(y) - y.sum() + 0.5)))
+    train, shown = parts
+    y = labels[train]
+    fewest, most = sorted([int(y.sum()), int(len(y) - y.sum())])
+    if fewest < 2:  # a sample of rows with a rare label: too few to learn from
+        sign = 1 if y.mean() > 0.5 else -1
+        logits = np.full(len(shown), sign * np.log((most + 0.5) / (fewest + 0.5)))
     else:
         # Threads wait for one another at each small step: on a machine with other work,
         # two take ten times as long as one.
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore", ConvergenceWarning)  # steps enough to compare
-            logits = estimator.fit(X, y).decision_function(X_shown)
+            logits = estimator.fit(inputs(train), y).decision_function(inputs(shown))
     seconds = time.perf_counter() - began
     return Baseline(name, detail, len(y), np.asarray(logits, np.float64), seconds)
 

@@ -17,7 +17,11 @@ class Html(str):
 
 
 _VOID = {"meta", "link", "br"}
+_LONGEST_WORD = 22
 _EMPTY_IN_SVG = {"path", "line", "rect", "circle", "polyline"}
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tag(name: str, *children: str, **attributes: Any) -> Html:
@@ -62,7 +66,6 @@ def table(
     rows: Iterable[Sequence[str]],
     *,
     is_text: Sequence[int] = (),
-    marked: Sequence[int] = (),
 ) -> Html:
     """A table whose first column names the rows.
 
@@ -71,32 +74,35 @@ def table(
       headers: Of the columns.
       rows: Their cells.
       is_text: Columns beside the first that hold text, and not numbers.
-      marked: Rows to stress.
     """
     kinds = ["text" if j == 0 or j in is_text else "number" for j in range(len(headers))]
     head = [
-        tag("th", header, scope="col", class_=kind)
+        tag("th", header, scope="col", class_=_kind(header, kind))
         for header, kind in zip(headers, kinds, strict=True)
     ]
     body = [
         tag(
             "tr",
-            tag("th", cells[0], scope="row"),
-            *(tag("td", c, class_=k) for c, k in zip(cells[1:], kinds[1:], strict=True)),
-            class_="marked" if i in marked else None,
+            tag("th", cells[0], scope="row", class_=_kind(cells[0], "text")),
+            *(
+                tag("td", cell, class_=_kind(cell, kind))
+                for cell, kind in zip(cells[1:], kinds[1:], strict=True)
+            ),
         )
-        for i, cells in enumerate(rows)
+        for cells in rows
     ]
-    content = tag(
-        "table",
-        tag("caption", caption),
-        tag("thead", tag("tr", *head)),
-        tag("tbody", *body),
-    )
+    parts = tag("thead", tag("tr", *head)), tag("tbody", *body)
+    content = tag("table", tag("caption", caption), *parts)
     # Reached by the keyboard too, where it is wider than the screen.
     return tag(
         "div", content, class_="scroll", tabindex=0, role="region", aria_label=caption
     )
+
+
+def _kind(cell: str, kind: str) -> str:
+    """Class of a cell; only where a word is very long, words may break anywhere."""
+    longest = max(map(len, cell.split()), default=0)
+    return f"{kind} long" if longest > _LONGEST_WORD else kind
 
 
 def section(identity: str, title: str, *children: str) -> Html:
@@ -105,6 +111,11 @@ def section(identity: str, title: str, *children: str) -> Html:
     return tag(
         "section", heading, *children, id=identity, aria_labelledby=f"{identity}-title"
     )
+
+
+def grid(*parts: Html) -> Html:
+    """Figures or tables side by side, where there is room."""
+    return tag("div", *parts, class_="grid")
 
 
 def paragraph(*children: str) -> Html:
@@ -125,6 +136,21 @@ def short(value: float | None, digits: int = 3) -> str:
         text = f"{value:.{digits}g}"
         return f"{float(text):,.0f}" if "e" in text else text
     return f"{value:.{digits}g}"
+
+
+def decimal(value: float | None) -> str:
+    """A metric: four decimals, more only where these would all be 0."""
+    if value is None:
+        return "–"
+    return f"{value:.1e}" if 0 < abs(value) < 5e-5 else f"{value:.4f}"
+
+
+def power(value: float) -> str:
+    """A number on a logarithmic axis: far from 1, a power of ten."""
+    exponent = round(math.log10(value))
+    if -3 < exponent < 4 or not math.isclose(value, 10.0**exponent, rel_tol=1e-6):
+        return short(value)
+    return "10" + str(exponent).translate(_RAISED)
 
 
 def percent(share: float | None) -> str:

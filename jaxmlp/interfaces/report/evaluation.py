@@ -65,17 +65,12 @@ def evaluate(table: pa.Table, outcome: Outcome, rule: Rule) -> dict[str, Any]:
       JSON values; see docs/command-line.md.
     """
     began = time.perf_counter()
-    model, settings = outcome.model, outcome.report["settings"]
+    model, seed = outcome.model, outcome.report["settings"]["seed"]
     is_private = outcome.report["privacy"] is not None
-    rngs = map(np.random.default_rng, np.random.SeedSequence(settings["seed"]).spawn(4))
+    rngs = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
     baseline_rng, bootstrap_rng, importance_rng, rows_rng = rngs
     shown = _choose_shown(outcome)
-    baselines = []
-    if not is_private:
-        columns = decode(table, outcome.data.preprocessor.kinds)
-        baselines = fit_baselines(
-            baseline_rng, outcome.data, columns, shown.rows, settings["class_weight"]
-        )
+    baselines = [] if is_private else _baselines(baseline_rng, table, outcome, shown)
     importance = permutation_importance(importance_rng, model, shown.X, shown.y)
     names = [column["name"] for column in importance.columns]
     found = {
@@ -103,6 +98,14 @@ def _choose_shown(outcome: Outcome) -> _Shown:
     if len(data.split.test):
         return _Shown("test", rows, X, data.y[rows], predict_logits(model.networks, X))
     return _Shown("left-out", rows, X, data.y[rows], trained.val_logits)
+
+
+def _baselines(
+    rng: np.random.Generator, table: pa.Table, outcome: Outcome, shown: _Shown
+) -> list[Baseline]:
+    columns = decode(table, outcome.data.preprocessor.kinds)
+    class_weight = outcome.report["settings"]["class_weight"]
+    return fit_baselines(rng, outcome.data, columns, shown.rows, class_weight)
 
 
 def _shares(outcome: Outcome, *, is_private: bool) -> dict[str, dict[str, int | None]]:

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from jaxmlp.interfaces.report.elements import Html, count, join, percent, short, tag
+from jaxmlp.interfaces.report.elements import Html, count, percent, short, tag
 from jaxmlp.interfaces.report.svg import (
-    WIDTH,
     Frame,
-    Scale,
     axes,
     bar,
     curve,
@@ -15,14 +13,14 @@ from jaxmlp.interfaces.report.svg import (
     frame,
     legend,
     line,
-    text,
 )
+from jaxmlp.interfaces.report.words import with_interval
 
 Evaluation = dict[str, Any]
 Names = tuple[str, str]
 """What the negative and the positive class are called."""
 
-_BASELINE_KINDS = ("first", "second")
+BASELINE_KINDS = ("first", "second")
 
 
 def roc_figure(e: Evaluation) -> Html:
@@ -34,7 +32,7 @@ def roc_figure(e: Evaluation) -> Html:
         "ROC curve",
         ("false positive rate", "true positive rate"),
         ((0.0, 0.0), (1.0, 1.0)),
-        f"Area under the curve {_with_interval(area)}; 0.5 is guessing.",
+        f"Area under the curve {with_interval(area)}; 0.5 is guessing.",
         "For every threshold, the share of positive rows found against the share of "
         "negative rows mistaken for them. The dotted diagonal is guessing.",
     )
@@ -50,7 +48,7 @@ def precision_recall_figure(e: Evaluation) -> Html:
         "Precision and recall",
         ("recall", "precision"),
         ((0.0, share), (1.0, share)),
-        f"Average precision {_with_interval(precision)}; guessing gives {short(share)}.",
+        f"Average precision {with_interval(precision)}; guessing gives {short(share)}.",
         "For every threshold, how many of the rows called positive are so, against how "
         "many of the positive rows are found. The dotted line is guessing.",
     )
@@ -69,7 +67,7 @@ def _curves(
     body = [axes(f, *names), curve(f, guess, "guess")]
     entries = [("line", "model", "this model")]
     # The model is drawn last, over the others.
-    for baseline, kind in zip(e["baselines"], _BASELINE_KINDS, strict=False):
+    for baseline, kind in zip(e["baselines"], BASELINE_KINDS, strict=False):
         body.append(curve(f, baseline[key], kind))
         entries.append(("line", kind, baseline["name"]))
     body.append(curve(f, e[key], "model"))
@@ -200,120 +198,6 @@ def _bars(f: Frame, h: dict[str, Any], names: Names, *, is_log: bool) -> list[Ht
 
 def _class_legend(names: Names) -> Html:
     return legend([("box", "negative", names[0]), ("box", "positive", names[1])])
-
-
-def importance_figure(e: Evaluation) -> Html:
-    """Bars of the columns' importance."""
-    found = e["importance"]
-    columns = found["columns"]
-    step, left, top = 21.0, 136.0, 8.0
-    height = top + step * len(columns) + 40
-    greatest = max(c["increase"] + c["spread"] for c in columns)
-    least = min(0.0, *(c["increase"] - c["spread"] for c in columns))
-    x = Scale(least, greatest if greatest > least else 1.0, left, WIDTH - 12)
-    bottom = top + step * len(columns)
-    body = [
-        join([line(x(v), top, x(v), bottom, "grid"), _tick(x(v), bottom + 15, v)])
-        for v in x.ticks(4)
-    ]
-    for i, column in enumerate(columns):
-        middle = top + (i + 0.5) * step
-        body.append(_importance_bar(column, x, middle))
-    body.append(
-        text((left + WIDTH - 12) / 2, height - 5, "rise of the log loss", "label", "middle")
-    )
-    first = ", ".join(f"{c['name']} ({short(c['increase'])})" for c in columns[:3])
-    others = found["n_screened"]
-    screened = (
-        f" {count(others, 'further column')} mattered less at a first glance."
-        if others
-        else ""
-    )
-    return figure(
-        "importance",
-        "Importance of the columns",
-        f"Greatest rise of the log loss by shuffling: {first}.",
-        body,
-        height=height,
-        caption=f"How much the log loss rises when a column is shuffled among "
-        f"{count(found['n_rows'], 'row')} ({found['n_repeats']} times; whiskers: standard "
-        f"deviation). Columns that say the same share their importance.{screened}",
-    )
-
-
-def _tick(x: float, y: float, value: float) -> Html:
-    return text(x, y, short(value), "tick", "middle")
-
-
-def _importance_bar(column: dict[str, Any], x: Scale, middle: float) -> Html:
-    increase, spread = column["increase"], column["spread"]
-    ends = sorted((x(0.0), x(increase)))
-    title = f"{column['name']}: {increase:.5f} ± {spread:.5f}"
-    return join(
-        [
-            text(x.start - 8, middle + 4, _cut(column["name"], 20), "tick", "end"),
-            bar(ends[0], middle - 6, ends[1] - ends[0], 12, "positive", title),
-            line(x(increase - spread), middle, x(increase + spread), middle, "whisker"),
-        ]
-    )
-
-
-def _cut(name: str, most: int) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
-
-
-def comparison_figure(e: Evaluation) -> Html:
-    """Log loss of the model and the baselines, with intervals."""
-    rows = [("this model", e["metrics"], "model")]
-    rows += [
-        (b["name"], b["metrics"], kind)
-        for b, kind in zip(e["baselines"], _BASELINE_KINDS, strict=False)
-    ]
-    losses = [metrics["log_loss"] for _, metrics, _ in rows]
-    low, high = (f(loss[k] for loss in losses) for f, k in ((min, "low"), (max, "high")))
-    step, left, top = 36.0, 128.0, 8.0
-    bottom = top + step * len(rows)
-    margin = 0.06 * (high - low) or 0.5
-    x = Scale(max(0.0, low - margin), high + margin, left, WIDTH - 16)
-    body = [
-        join([line(x(v), top, x(v), bottom, "grid"), _tick(x(v), bottom + 15, v)])
-        for v in x.ticks(4)
-    ]
-    for i, (name, metrics, kind) in enumerate(rows):
-        y, loss = top + (i + 0.5) * step, metrics["log_loss"]
-        title = f"{name}: {_with_interval(loss)}"
-        body += [
-            text(left - 8, y + 4, name, "tick", "end"),
-            line(x(loss["low"]), y, x(loss["high"]), y, f"{kind} solid"),
-            dot(x(loss["value"]), y, 5, f"dot-{kind}", title),
-        ]
-    body.append(
-        text(
-            (left + WIDTH - 16) / 2,
-            bottom + 34,
-            "log loss (lower is better)",
-            "label",
-            "middle",
-        )
-    )
-    message = "; ".join(f"{name} {_with_interval(m['log_loss'])}" for name, m, _ in rows)
-    return figure(
-        "comparison",
-        "Log loss beside the baselines",
-        f"{message}.",
-        body,
-        height=bottom + 40,
-        caption="Dots: on the rows shown; lines: 95% intervals. They may overlap where the "
-        "difference is clear, since all are measured on the same rows: the table tells.",
-    )
-
-
-def _with_interval(metric: dict[str, float | None]) -> str:
-    if metric["low"] is None:
-        return short(metric["value"], 4)
-    return (
-        f"{short(metric['value'], 4)} ({short(metric['low'])} to {short(metric['high'])})"
-    )
 
 
 def confusion_table(e: Evaluation, names: Names) -> Html:

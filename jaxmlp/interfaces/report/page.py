@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxmlp.interfaces.report.elements import Html, join, tag
 from jaxmlp.interfaces.report.row_sections import rows_section
+from jaxmlp.interfaces.report.run_sections import privacy_section, repeat_section
 from jaxmlp.interfaces.report.sections import (
     baselines_section,
     contents,
@@ -12,8 +13,6 @@ from jaxmlp.interfaces.report.sections import (
     headline,
     importance_section,
     performance_section,
-    privacy_section,
-    repeat_section,
     training_section,
 )
 

@@ -3,27 +3,26 @@
 from typing import Any
 
 from jaxmlp.data.labels import as_text
-from jaxmlp.interfaces.options import format_hidden
 from jaxmlp.interfaces.report.elements import (
     Html,
     count,
+    decimal,
+    grid,
     paragraph,
     percent,
     section,
-    short,
     strong,
     table,
     tag,
 )
 from jaxmlp.interfaces.report.figures import (
     calibration_figure,
-    comparison_figure,
     confusion_table,
-    importance_figure,
     precision_recall_figure,
     probabilities_figure,
     roc_figure,
 )
+from jaxmlp.interfaces.report.line_figures import comparison_figure, importance_figure
 from jaxmlp.interfaces.report.training_figures import losses_figure, search_figure
 from jaxmlp.interfaces.report.words import (
     LOWER_IS_BETTER,
@@ -34,24 +33,18 @@ from jaxmlp.interfaces.report.words import (
     recipe_words,
     shown_rows,
     threshold_words,
-    value_words,
     verdict,
 )
 
 Report = dict[str, Any]
 
 _HEADLINE = ("log_loss", "roc_auc", "accuracy")
-_MOST_COLUMNS = 40  # that the page lists; report.json has all
+_MOST_COLUMNS, _MOST_NOTES = 40, 20  # that the page lists; report.json has all
 
 NO_TEST_PART = (
     "There is no test part: what follows was measured on rows that the networks had not "
     "learned from, but which chose among them, so that it is a little too good."
 )
-
-
-def grid(*figures: Html) -> Html:
-    """Figures side by side, where there is room."""
-    return tag("div", *figures, class_="grid")
 
 
 def headline(report: Report) -> Html:
@@ -61,7 +54,7 @@ def headline(report: Report) -> Html:
         tag(
             "div",
             tag("dt", TITLES[name]),
-            tag("dd", strong(value_words(e["metrics"][name]["value"])),
+            tag("dd", strong(decimal(e["metrics"][name]["value"])),
                 tag("span", interval_words(e["metrics"][name]))),
         )
         for name in _HEADLINE
@@ -101,7 +94,9 @@ def data_section(report: Report) -> Html:
     ]
     rest = len(columns) - len(rows)
     more = [paragraph(f"And {count(rest, 'further column')}.")] if rest else []
-    notes = [tag("li", note) for note in report["notes"]]
+    notes = [tag("li", note) for note in report["notes"][:_MOST_NOTES]]
+    if len(report["notes"]) > _MOST_NOTES:
+        notes.append(tag("li", f"and {len(report['notes']) - _MOST_NOTES:,} more"))
     listed = table(
         "Columns used: what each was read as, its inputs, and its missing values",
         ("column", "read as", "inputs", "missing"),
@@ -156,7 +151,7 @@ def performance_section(report: Report) -> Html:
     metrics = [
         (
             f"{title} ({'lower' if name in LOWER_IS_BETTER else 'higher'} is better)",
-            value_words(e["metrics"][name]["value"]),
+            decimal(e["metrics"][name]["value"]),
             interval_words(e["metrics"][name]),
         )
         for name, title in TITLES.items()
@@ -194,18 +189,22 @@ def baselines_section(report: Report) -> Html:
             ),
         )
     trained = report["split"]["train"]
-    sampled = [
-        f" To save time, {b['name']} learned from {b['train_rows']:,} of the {trained:,} "
-        "training rows, so that it may be worse than it could be."
+    sampled = " and ".join(
+        f"{b['name']} learned from {b['train_rows']:,} rows"
         for b in e["baselines"]
         if b["train_rows"] < trained
-    ]
+    )
+    note = (
+        f" To save time, {sampled} of the {trained:,}, which makes for worse predictions "
+        "than all would."
+    )
     details = "; ".join(f"{b['name']}: {b['detail']}" for b in e["baselines"])
     return section(
         "baselines",
         "Beside the usual models",
         paragraph(
-            f"{details}; both with their defaults, on the same training rows.", *sampled
+            f"{details}; both with their defaults, on the same training rows.",
+            note if sampled else "",
         ),
         comparison_figure(e),
         table(
@@ -227,7 +226,7 @@ def _differences(e: dict[str, Any], name: str) -> list[tuple[str, ...]]:
             (
                 TITLES[name],
                 baseline["name"],
-                value_words(baseline["metrics"][name]["value"]),
+                decimal(baseline["metrics"][name]["value"]),
                 _signed(difference["value"]),
                 f"{_signed(difference['low'])} to {_signed(difference['high'])}",
                 {-1: "better", 0: "no clear difference", 1: "worse"}[side],
@@ -245,66 +244,6 @@ def importance_section(report: Report) -> Html:
     return section(
         "columns", "What it looks at", grid(importance_figure(report["evaluation"]))
     )
-
-
-def privacy_section(report: Report) -> Html:
-    """What is guaranteed, and what not."""
-    p = report["privacy"]
-    uncovered = [tag("li", what) for what in p["not_covered"]]
-    return section(
-        "privacy",
-        "What privacy is guaranteed",
-        paragraph(
-            f"ε = {short(p['epsilon'], 4)} at δ = {p['delta']:g}, for {p['adjacency']}; by "
-            f"{count(p['n_steps'], 'step')} with noise of {short(p['noise_multiplier'])} "
-            f"times the norm {short(p['max_grad_norm'])}, to which each row’s gradient is "
-            "clipped. This page shows nothing that was measured on training rows."
-        ),
-        tag("h3", "Not covered"),
-        tag("ul", *uncovered, class_="notes"),
-    )
-
-
-def repeat_section(report: Report) -> Html:
-    """The command, and where it ran with what."""
-    e, seconds = report["evaluation"], report["seconds"]
-    facts = {
-        "seed": str(report["settings"]["seed"]),
-        "device": report["device"],
-        "seconds": f"{seconds['total']:.1f} in all: compiling {seconds['compile']:.1f}, "
-        f"training {seconds['run']:.1f}, this report {e['seconds']:.1f}",
-        "table’s fingerprint": e["fingerprint"] or "kept secret",
-        **report["versions"],
-    }
-    settings = [(name, _setting(value)) for name, value in report["settings"].items()]
-    return section(
-        "repeat",
-        "How to repeat it",
-        tag("pre", tag("code", report["command"]), tabindex=0),
-        grid(
-            table("Environment", ("what", "which"), list(facts.items()), is_text=(1,)),
-            table("Settings", ("setting", "value"), settings, is_text=(1,)),
-        ),
-        tag(
-            "p",
-            "All numbers of this page stand in report.json beside it; ",
-            tag("code", "jaxmlp report"),
-            " draws it anew.",
-            class_="small",
-        ),
-    )
-
-
-def _setting(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, list | tuple):
-        return ", ".join(
-            format_hidden(v) if isinstance(v, list | tuple) else _setting(v) for v in value
-        )
-    if isinstance(value, dict):
-        return ", ".join(f"{k}: {_setting(v)}" for k, v in value.items()) or "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def contents(sections: dict[str, str]) -> Html:

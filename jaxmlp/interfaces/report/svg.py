@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jaxmlp.interfaces.report.elements import Html, join, short, tag
+from jaxmlp.interfaces.report.elements import Html, join, power, short, tag
 
 WIDTH = 380.0
 
@@ -97,10 +97,10 @@ def axes(
     x_title: str,
     y_title: str,
     *,
-    x_text: Callable[[float], str] = short,
     y_text: Callable[[float], str] = short,
 ) -> Html:
     """Grid lines, the ticks' texts, and what the axes mean."""
+    x_text, y_text = (power if f.x.is_log else short), (power if f.y.is_log else y_text)
     bottom, left, right = f.y.start, f.x.start, f.x.end
     parts = []
     for value in f.y.ticks():

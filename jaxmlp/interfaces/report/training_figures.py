@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from jaxmlp.interfaces.options import format_hidden
-from jaxmlp.interfaces.report.elements import Html, count, short, tag
+from jaxmlp.interfaces.report.elements import Html, count, decimal, short, tag
 from jaxmlp.interfaces.report.svg import (
     WIDTH,
     axes,
@@ -132,7 +132,7 @@ def _cell(
     kind = f"heat{shade} chosen" if is_chosen else f"heat{shade}"
     parts = [bar(x + 1.5, y + 1.5, width - 3, _CELL - 3, kind, title)]
     if width >= _FEWEST_UNITS:
-        number = "diverged" if loss is None else f"{loss:.4f}"
+        number = "diverged" if loss is None else decimal(loss)
         raised = 0 if folds is None else 4
         parts.append(text(middle, centre + 4 - raised, number, "cell", "middle"))
         if folds is not None:
@@ -143,15 +143,16 @@ def _cell(
 def _search_caption(report: Report, *, is_lecture: bool) -> str:
     if is_lecture:
         return (
-            "Log loss on the validation part, at each run’s best epoch; darker is lower. "
+            "Log loss on the validation part, at each run’s best epoch; the fuller the "
+            "colour, the lower. "
             "The framed cell is the chosen network’s. Where a cell stands for several "
             "networks (other penalties or starting weights), it shows the best."
         )
     return (
-        "Mean log loss of the left-out folds; darker is lower. The framed cell is the "
-        "ensemble’s; kinds that fell behind were not trained for all folds, and dashed "
-        "cells were not tried. knots: numbers split at their quantiles; plain: without; "
-        "drop: shares of hidden units and inputs left out in training."
+        "Mean log loss of the left-out folds; the fuller the colour, the lower. The "
+        "framed cell is the ensemble’s; kinds that fell behind were not trained for all "
+        "folds, and dashed cells were not tried. knots: numbers split at their quantiles; "
+        "plain: without; drop: shares of hidden units and inputs left out in training."
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxmlp.data.labels import as_text
 from jaxmlp.interfaces.options import format_hidden
-from jaxmlp.interfaces.report.elements import count, percent, short
+from jaxmlp.interfaces.report.elements import count, decimal, percent, short
 
 Report = dict[str, Any]
 
@@ -56,6 +56,8 @@ def recipe_words(report: Report) -> str:
             "trained without its own part of the rows, whose probabilities are averaged."
         )
     tried = count(len(report["search"]), "network")
+    if len(report["search"]) == 1:
+        return "Made by the lecture’s recipe, as the only network tried."
     kept = (
         "the one with the lowest validation loss"
         if n == 1
@@ -135,9 +137,13 @@ def interval_words(metric: dict[str, float | None]) -> str:
     """A metric's 95% interval."""
     if metric["low"] is None:
         return "–"
-    return f"{metric['low']:.4f} to {metric['high']:.4f}"
+    return f"{decimal(metric['low'])} to {decimal(metric['high'])}"
 
 
-def value_words(value: float | None) -> str:
-    """A metric's value."""
-    return "–" if value is None else f"{value:.4f}"
+def with_interval(metric: dict[str, float | None]) -> str:
+    """A metric with its interval, short."""
+    if metric["low"] is None:
+        return short(metric["value"], 4)
+    return (
+        f"{short(metric['value'], 4)} ({short(metric['low'])} to {short(metric['high'])})"
+    )
