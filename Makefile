@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 ## demo: train on the built-in table; leaves demo-model/ with model and report
 demo: .venv/run
 	$(BIN)/jaxmlp train --out demo-model
-	@echo "The report is demo-model/report.json."
+	@echo "The report is demo-model/report.html."
 
 ## test: install what is pinned, then everything that must pass
 test: check

@@ -36,6 +36,7 @@ from jaxmlp.interfaces.metrics import evaluate_logits
 from jaxmlp.interfaces.model import load_model
 from jaxmlp.interfaces.origin import find_training_part
 from jaxmlp.interfaces.pictures import check_picture_name, draw_norms
+from jaxmlp.interfaces.report_command import report
 from jaxmlp.interfaces.train_command import train
 from jaxmlp.interfaces.uncertainty import predict_with_std
 
@@ -214,6 +215,7 @@ def gradients(
 app.command()(audit)
 app.command()(explain)
 app.command()(export)
+app.command()(report)
 
 
 def run() -> None:

@@ -1,8 +1,9 @@
 """A trained classifier for tables, and the folder it is kept in.
 
 The folder holds `model.safetensors` (the parameters, and which rows trained them),
-`model.json` (everything else that prediction and analysis need) and `report.json` (how
-training went). Loading reads numbers and text; it runs nothing.
+`model.json` (everything else that prediction and analysis need), `report.json` (how
+training went) and `report.html` (the same for people). Loading reads numbers and text; it
+runs nothing.
 """
 
 import json
@@ -30,7 +31,7 @@ from jaxmlp.interfaces.prediction import predict_logits as predict_logits
 FORMAT = 4
 """Version of the folder's layout; those before it can be read too."""
 
-_FILES = {"model.safetensors", "model.json", "report.json"}
+_FILES = {"model.safetensors", "model.json", "report.json", "report.html"}
 
 _ROWS = "training.rows"
 """Name of the tensor that marks the training rows, one bit each, in a line for each network
@@ -144,8 +145,16 @@ def check_out(path: str | Path) -> None:
         raise DataError(f"{path}: cannot be written in {existing}")
 
 
-def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
+def save_model(
+    model: Model, report: dict[str, Any], path: str | Path, *, page: str | None = None
+) -> None:
     """Writes the model's folder, whole or not at all; an older model is replaced.
+
+    Args:
+      model: The model.
+      report: How training went, as JSON values.
+      path: The folder.
+      page: The report as an HTML page, or None for none.
 
     Raises:
       DataError: The folder cannot be written.
@@ -175,6 +184,8 @@ def save_model(model: Model, report: dict[str, Any], path: str | Path) -> None:
         "model.json": _dump(description),
         "report.json": _dump(report),
     }
+    if page is not None:
+        files["report.html"] = page.encode()
     unfinished = path.with_name(f".{path.name}.unfinished")
     replaced = path.with_name(f".{path.name}.replaced")
     try:

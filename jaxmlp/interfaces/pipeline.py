@@ -34,11 +34,15 @@ class Outcome(NamedTuple):
       model: The classifier.
       report: What `jaxmlp train --json` prints, but for the total time and `out`.
       training_notes: Those of its notes that came up in training.
+      data: The prepared table.
+      trained: What the recipe handed on.
     """
 
     model: Model
     report: dict[str, Any]
     training_notes: list[str]
+    data: Prepared
+    trained: Trained
 
 
 class Watch(NamedTuple):
@@ -99,7 +103,7 @@ def train_on_table(
         "privacy": trained.privacy,
         "seconds": {"compile": stopwatch.compile, "run": stopwatch.run},
     }
-    return Outcome(model, report, trained.notes)
+    return Outcome(model, report, trained.notes, data, trained)
 
 
 def _train(

@@ -2,6 +2,8 @@
 
 import json
 import platform
+import shlex
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +46,7 @@ from jaxmlp.interfaces.recipe import (
     ScheduleName,
     check_recipe,
 )
+from jaxmlp.interfaces.report import evaluate, render_report
 from jaxmlp.interfaces.threshold import Costs, Rule
 from jaxmlp.training.validate import find_device
 
@@ -337,12 +340,14 @@ def train(
         watch = Watch(print_columns if shows else _ignore, callback)
         outcome = train_on_table(table, asked, rule, watch)
     report = outcome.report
+    report["evaluation"] = evaluate(table, outcome, rule)
+    report["command"] = shlex.join(["jaxmlp", *sys.argv[1:]])
     report["data"] = None if data is None else str(data)
     report["device"] = _device(device)
     report["versions"] = _versions()
     report["seconds"]["total"] = time.perf_counter() - began
     report["out"] = str(out)
-    save_model(outcome.model, report, out)
+    save_model(outcome.model, report, out, page=render_report(report))
     if as_json:
         print(json.dumps(report))
     elif not quiet:

@@ -48,7 +48,7 @@ def test_json_says_everything(cli, data, tmp_path):
     assert (asked["learning_rates"], asked["batch_size"]) == ([0.03, 0.3], 32)
     assert json.loads((out / "report.json").read_text()) == report
     files = {path.name for path in out.iterdir()}
-    assert files == {"model.safetensors", "model.json", "report.json"}
+    assert files == {"model.safetensors", "model.json", "report.json", "report.html"}
 
 
 def test_test_metrics_are_of_the_test_rows(cli, data, tmp_path):
