@@ -25,8 +25,8 @@ MOST_INPUTS = 4096
 """With more inputs than this, knots are left out."""
 
 # Found by `scripts/bench_quality.py` and trials of single parts; see docs/benchmarks.md.
-LEARNING_RATE = 0.003
-WEIGHT_DECAY = 0.02
+LEARNING_RATE, OF_LINEAR = 0.003, 0.01
+WEIGHT_DECAY = 0.1
 LIGHT = Dropout(hidden=0.1)
 HEAVY = Dropout(hidden=0.3, inputs=0.2)
 HIDDEN_SIZES: tuple[tuple[int, ...], ...] = ((), (256,), (64, 64, 64))
@@ -127,12 +127,13 @@ def _candidates(
     candidates, descriptions = [], []
     for name, sizes, dropout in wanted:
         shares = Dropout(dropout.hidden if sizes else 0.0, dropout.inputs)
-        candidates.append(Candidate(kinds[name], sizes, LEARNING_RATE, *shares))
+        learning_rate = LEARNING_RATE if sizes else OF_LINEAR
+        candidates.append(Candidate(kinds[name], sizes, learning_rate, *shares))
         descriptions.append(
             {
                 "features": name,
                 "hidden_sizes": sizes,
-                "learning_rate": LEARNING_RATE,
+                "learning_rate": learning_rate,
                 "dropout": shares.hidden,
                 "input_dropout": shares.inputs,
             }
