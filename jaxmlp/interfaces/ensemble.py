@@ -21,9 +21,6 @@ from jaxmlp.training import Candidate, CrossFitProgress, CrossFitResult, cross_f
 N_KNOTS = 33
 """Most knots of a number: 32 intervals."""
 
-MOST_INPUTS = 4096
-"""With more inputs than this, knots are left out."""
-
 # Found by `scripts/bench_quality.py` and trials of single parts; see docs/benchmarks.md.
 LEARNING_RATE, OF_LINEAR = 0.003, 0.01
 WEIGHT_DECAY = 0.1

@@ -17,6 +17,10 @@ from jaxmlp.data.split import Split, train_val_test_split
 from jaxmlp.interfaces.recipe import EnsembleRecipe, LectureRecipe, Recipe
 
 
+MOST_INPUTS = 4096
+"""Where knots would make more inputs than this, there are none."""
+
+
 class Prepared(NamedTuple):
     """A table, ready for the network.
 
@@ -52,7 +56,7 @@ def prepare(
       key: JAX random key of the split.
       table: Features and target.
       recipe: What is asked for.
-      n_knots: Most knots of a number.
+      n_knots: Most knots of a number; none if they make more than `MOST_INPUTS`.
 
     Raises:
       DataError: The table cannot be used.
@@ -74,6 +78,8 @@ def prepare(
     preprocessor, dropped = fit_preprocessor(
         columns, split.train, kinds.used, n_knots=n_knots
     )
+    if len(preprocessor.input_names) > MOST_INPUTS:
+        preprocessor = preprocessor.plain()
     notes = [
         f"column {name!r} is not used: {reason}"
         for name, reason in {**kinds.dropped, **dropped}.items()

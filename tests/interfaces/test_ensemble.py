@@ -7,6 +7,7 @@ import pytest
 
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces import ensemble
+from jaxmlp.interfaces import prepare as prepare_module
 from jaxmlp.interfaces.model import load_model, predict_logits
 from jaxmlp.interfaces.pipeline import train_on_table
 from jaxmlp.interfaces.prepare import prepare
@@ -110,6 +111,17 @@ def test_many_rows_race_and_few_members(monkeypatch):
     assert tried == ["knots", "knots", "knots"]
     assert sorted(row["folds"] for row in report["search"]) == [1, 2, 5]
     assert len(report["ensemble"]) == 5
+
+
+def test_wide_tables_have_no_knots(monkeypatch):
+    key = jax.random.key(0)
+    recipe = EnsembleRecipe("bought")
+    with_knots = prepare(key, make_table(), recipe, n_knots=33)
+    assert any(rule.knots for rule in with_knots.preprocessor.rules if rule.name == "x")
+    monkeypatch.setattr(prepare_module, "MOST_INPUTS", 20)
+    without = prepare(key, make_table(), recipe, n_knots=33)
+    assert without.preprocessor == with_knots.preprocessor.plain()
+    assert without.X.shape[1] == len(without.preprocessor.input_names) < 20
 
 
 def test_spent_budget_gives_the_networks_so_far(cli, data, tmp_path):
