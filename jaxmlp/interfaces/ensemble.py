@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from jaxmlp.core import Params
 from jaxmlp.core.dropout import Dropout
 from jaxmlp.data.errors import DataError
 from jaxmlp.interfaces.model import Origin
@@ -109,7 +111,8 @@ def _candidates(
     """What to choose from, and the report's rows of it."""
     rows = data.split.train
     dtype = np.float64 if recipe.dtype == "float64" else np.float32
-    full = data.X[rows].astype(dtype)
+    # Centred: networks on inputs whose means are 0 learn in a third of the epochs.
+    full = (data.X[rows] - _means(data)).astype(dtype)
     is_plain = data.preprocessor.plain_columns()
     plain = full if is_plain.all() else np.ascontiguousarray(full[:, is_plain])
     kinds = {"knots": full, "plain": plain} if plain is not full else {"plain": full}
@@ -136,6 +139,19 @@ def _candidates(
             }
         )
     return candidates, descriptions
+
+
+def _means(data: Prepared) -> NDArray[np.float32]:
+    """Means of the inputs in the training part, `(n_inputs,)`."""
+    return data.X[data.split.train].mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def _on_inputs_as_they_are(networks: Params, means: NDArray[np.floating]) -> Params:
+    """The same networks without centring: its shift goes into the first layer's biases."""
+    first, *others = networks
+    w = np.asarray(first.w, np.float64)
+    b = np.asarray(first.b, np.float64) - means @ w
+    return (first._replace(b=jnp.asarray(b, first.b.dtype)), *others)
 
 
 def _is_tried(
@@ -172,6 +188,9 @@ def _trained(
         json_row({**row, "folds": int(n), "val_loss": _mean(losses)})
         for row, n, losses in zip(descriptions, n_tried, found.val_losses, strict=True)
     ]
+    means = _means(data)
+    if not has_knots:
+        means = means[data.preprocessor.plain_columns()]
     notes = []
     if len(found.members) < n_folds:
         notes.append(
@@ -179,7 +198,7 @@ def _trained(
             "time was spent, or no validation loss of the others was finite"
         )
     return Trained(
-        networks=found.ensemble,
+        networks=_on_inputs_as_they_are(found.ensemble, means),
         preprocessor=data.preprocessor if has_knots else data.preprocessor.plain(),
         origin=_origin(data, recipe, found),
         val_rows=train[is_judged],

@@ -16,7 +16,6 @@ from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
 from jaxmlp.data.split import Split, train_val_test_split
 from jaxmlp.interfaces.recipe import EnsembleRecipe, LectureRecipe, Recipe
 
-
 MOST_INPUTS = 4096
 """Where knots would make more inputs than this, there are none."""
 
