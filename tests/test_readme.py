@@ -24,8 +24,12 @@ def test_search_block(capsys):
     assert float(accuracy) > 0.95
 
 
+def test_estimator_block(capsys):
+    assert float(printed(BLOCKS[2], capsys)[0]) > 0.9
+
+
 def test_gradients_block(capsys):
-    shapes, numbers, names = printed(BLOCKS[2], capsys)
+    shapes, numbers, names = printed(BLOCKS[3], capsys)
     assert shapes == "(569,) (569, 569)"
     fraction, noise_scale = map(float, numbers.split())
     assert 0 < fraction < 1 < noise_scale
@@ -34,25 +38,25 @@ def test_gradients_block(capsys):
 
 
 def test_analysis_block(capsys):
-    shapes, suspects = printed(BLOCKS[3], capsys)
+    shapes, suspects = printed(BLOCKS[4], capsys)
     assert shapes.startswith("(169, 400) 0.9")
     assert suspects.count("[") == 2
 
 
 def test_private_block(capsys):
-    guarantee, accuracy = printed(BLOCKS[4], capsys)
+    guarantee, accuracy = printed(BLOCKS[5], capsys)
     assert guarantee.startswith("epsilon 3.00; choices made by looking at other runs")
     assert float(accuracy) > 0.85
 
 
 def test_step_block(capsys):
-    loss, lecture_s_loss = map(float, printed(BLOCKS[5], capsys)[0].split())
+    loss, lecture_s_loss = map(float, printed(BLOCKS[6], capsys)[0].split())
     assert loss == pytest.approx(lecture_s_loss, rel=1e-4)
     assert loss < 0.05
 
 
 def test_every_block_is_tested():
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
 
 
 def test_links_lead_somewhere():

@@ -128,14 +128,14 @@ def cross_fit(
       with or without a callback, unless it is stopped.
 
     Example:
-      >>> import jax, jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp, optax
       >>> from jaxmlp import ensemble_proba
       >>> from jaxmlp.training import Candidate, cross_fit
       >>> X = jax.random.normal(jax.random.key(0), (300, 2))
       >>> y = (X[:, 0] * X[:, 1] > 0).astype(int)
       >>> found = cross_fit(
-      ...     jax.random.key(1), [Candidate(X, (), 0.01), Candidate(X, (16,), 0.01)], y,
-      ...     n_epochs=30, batch_size=16, n_folds=4,
+      ...     jax.random.key(1), [Candidate(X, (), 0.3), Candidate(X, (16,), 0.3)], y,
+      ...     n_epochs=30, batch_size=16, n_folds=4, optimizer=optax.sgd,
       ... )
       >>> found.best, len(found.members), ensemble_proba(found.ensemble, X).shape
       (1, 4, (300,))

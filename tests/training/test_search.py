@@ -149,9 +149,9 @@ def test_ensemble_is_the_best_networks_of_any_depth(data):
 def test_same_key_same_bits_whatever_the_chunks_and_threads(data, n_parallel, monkeypatch):
     seen = []
     options = {"hidden_sizes": (3, 8, (4, 2)), "n_best": 6, "n_parallel": n_parallel}
-    monkeypatch.setattr(pool, "_n_processors", lambda: 1)
+    monkeypatch.setattr(pool, "n_processors", lambda: 1)
     plain = run(data, **options)
-    monkeypatch.setattr(pool, "_n_processors", lambda: 3)
+    monkeypatch.setattr(pool, "n_processors", lambda: 3)
     watched = run(data, **options, callback=seen.append, callback_every=5)
     assert plain.table == watched.table
     chex.assert_trees_all_equal(plain.networks, watched.networks)
@@ -166,7 +166,7 @@ def test_same_key_same_bits_whatever_the_chunks_and_threads(data, n_parallel, mo
 
 
 def test_callback_ends_the_search(data, monkeypatch):
-    monkeypatch.setattr(pool, "_n_processors", lambda: 1)
+    monkeypatch.setattr(pool, "n_processors", lambda: 1)
     result = run(data, hidden_sizes=(3, 8), callback=lambda now: len(now.table) == 1)
     assert len(result.table) == 4
     has_run = [row.epoch > 0 for row in result.table]
