@@ -62,6 +62,7 @@ print(np.mean((probs >= 0.5) == y[test]))
 )
 
 COMMAND = ["-m", "jaxmlp", "train", "table.csv", "--target", "target", "--out", "model",
+           "--recipe", "lecture",
            "--hidden", "32", "--learning-rate", "0.1", "--patience", "0",
            "--quiet"]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What privacy costs in accuracy: `jaxmlp train` with and without --dp-epsilon.
+"""What privacy costs in accuracy: the lecture's recipe with and without --dp-epsilon.
 
 The command's defaults, the same split for both, several seeds:
 
@@ -30,7 +30,7 @@ def main() -> None:
         if epsilon is not None:
             privacy = Privacy(epsilon, args.delta, max_norm=args.clip, bounds=None)
             recipe = recipe._replace(privacy=privacy, **PRIVATE_DEFAULTS)
-        return train_on_table(table, recipe, None, 1).report["test"]
+        return train_on_table(table, recipe).report["test"]
 
     plain = [measure(seed, None) for seed in range(args.seeds)]
     show("not private", plain, plain)

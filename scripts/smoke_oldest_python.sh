@@ -21,7 +21,10 @@ fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 .venv-oldest/bin/python scripts/smoke.py
-.venv-oldest/bin/jaxmlp train --out "$out/model" --hidden 0,16 --learning-rate 0.1 --json >"$out/report.json"
+.venv-oldest/bin/jaxmlp train --out "$out/plain" --recipe lecture --hidden 0,16 \
+  --learning-rate 0.1 --quiet
+.venv-oldest/bin/jaxmlp train --out "$out/model" --json >"$out/report.json"
+.venv-oldest/bin/jaxmlp export "$out/model" --out "$out/model.onnx" --quiet
 .venv-oldest/bin/python - "$out/report.json" <<'PYTHON'
 import json, sys
 

@@ -125,7 +125,7 @@ def test_wide_tables_have_no_knots(monkeypatch):
 
 
 def test_spent_budget_gives_the_networks_so_far(cli, data, tmp_path):
-    finished = train(cli, data, tmp_path / "m", "--budget", "0.001")
+    finished = train(cli, data, tmp_path / "m", "--hidden", "0", "--budget", "0.001")
     assert finished.code == 0
     assert "the ensemble has 1 networks, not 3: the budget of time was spent" in (
         finished.err
@@ -160,8 +160,8 @@ def test_rare_labels_make_fewer_folds(cli, tmp_path):
 
 
 def test_columns_are_read_as_told(cli, data, tmp_path):
-    finished = train(cli, data, tmp_path / "m", "--json", "--column", "flag=categorical",
-                     "--column", "x=drop")  # fmt: skip
+    finished = train(cli, data, tmp_path / "m", "--json", "--hidden", "0",
+                     "--column", "flag=categorical", "--column", "x=drop")  # fmt: skip
     report = json.loads(finished.out)
     assert report["settings"]["columns"] == {"flag": "categorical", "x": "drop"}
     assert report["notes"] == ["column 'x' is not used: you said so"]
@@ -174,14 +174,18 @@ def test_columns_are_read_as_told(cli, data, tmp_path):
 def test_threshold_is_chosen_stored_and_used(cli, data, tmp_path):
     out = tmp_path / "m"
     report = json.loads(
-        train(cli, data, out, "--json", "--cost-fp", "1", "--cost-fn", "3").out
+        train(
+            cli, data, out, "--json", "--hidden", "0", "--cost-fp", "1", "--cost-fn", "3"
+        ).out
     )
     assert 0 < report["threshold"] < 0.5
     model = load_model(out)
     assert model.threshold == report["threshold"]
     probs, labels = model.predict(read_table(data))
     assert [label == "yes" for label in labels] == (probs >= model.threshold).tolist()
-    fixed = json.loads(train(cli, data, out, "--json", "--threshold", "0.9").out)
+    fixed = json.loads(
+        train(cli, data, out, "--json", "--hidden", "0", "--threshold", "0.9").out
+    )
     assert fixed["threshold"] == 0.9
     y = prepare(
         jax.random.split(jax.random.key(0))[0], read_table(data), EnsembleRecipe("bought")
@@ -229,7 +233,7 @@ def test_flags_that_cannot_be(cli, data, tmp_path, flags, message):
 
 def test_analysis_of_an_ensemble(cli, data, tmp_path):
     out = tmp_path / "m"
-    train(cli, data, out, "--quiet")
+    train(cli, data, out, "--hidden", "0", "--quiet")
     found = json.loads(cli("explain", out, "--train", data, "--row", "3", "--json").out)
     assert found["training_rows"] == 102
     assert len(found["l2"]) == 3
