@@ -28,8 +28,10 @@ LEARNING_RATE, OF_LINEAR = 0.003, 0.01
 WEIGHT_DECAY = 0.1
 LIGHT = Dropout(hidden=0.1)
 HEAVY = Dropout(hidden=0.3, inputs=0.2)
-HIDDEN_SIZES: tuple[tuple[int, ...], ...] = ((), (256,), (64, 64, 64))
-PATIENCE = 8
+HIDDEN_SIZES: tuple[tuple[int, ...], ...] = ((), (256,))
+DEEP, DEEP_FROM = (64, 64, 64), 10_000
+"""Three hidden layers are tried too from so many rows on."""
+PATIENCE = 5
 N_MEMBERS = 8
 FEWER_MEMBERS, FEWER_MEMBERS_FROM = 5, 10_000
 """With many rows, networks are alike and slow: five are averaged."""
@@ -117,11 +119,12 @@ def _candidates(
     plain = full if is_plain.all() else np.ascontiguousarray(full[:, is_plain])
     kinds = {"knots": full, "plain": plain} if plain is not full else {"plain": full}
     races = len(rows) >= RACE_FROM
+    usual = (*HIDDEN_SIZES, DEEP) if len(rows) >= DEEP_FROM else HIDDEN_SIZES
     wanted = [
         (name, sizes, dropout)
         for name in kinds
         for dropout in (LIGHT, HEAVY)
-        for sizes in recipe.hidden_sizes or HIDDEN_SIZES
+        for sizes in recipe.hidden_sizes or usual
         if _is_tried(name == next(iter(kinds)), dropout, sizes, races=races)
     ]
     candidates, descriptions = [], []

@@ -40,8 +40,8 @@ class MLPClassifier(BinaryClassifier):
     .. math:: \frac{1}{\sum_{i \in B} w_i} \left(\sum_{i \in B} w_i \ell_i +
       \frac{\alpha}{2} \sum_l \lVert W_l \rVert^2\right)
 
-    Computation is in float64 for float64 features where `jax_enable_x64` is on, else in
-    float32.
+    Computation is in the type of the features, float64 or float32, as in scikit-learn; but
+    on an accelerator in float64 only where `jax_enable_x64` is on.
 
     Args:
       hidden_layer_sizes: Widths of the hidden layers; a number is one layer, `()` is

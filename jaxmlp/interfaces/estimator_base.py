@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
@@ -47,11 +46,12 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # 
           ValueError: X has other features than those of `fit`, or is not finite.
         """
         check_is_fitted(self, "coefs_")
+        dtype = self.coefs_[0].dtype
         # Cast here: JAX gives up in silence, or worse, on what float32 cannot hold.
-        dtype = jax.dtypes.canonicalize_dtype(self.coefs_[0].dtype)
         features = as_finite("X", check_features(self, X), dtype)
-        networks = jax.device_put(networks_of(self), find_device(self.device))
-        logits = predict_logits(networks, features)
+        with jax.enable_x64(dtype == np.float64):
+            networks = jax.device_put(networks_of(self), find_device(self.device))
+            logits = predict_logits(networks, features)
         if not np.isfinite(logits).all():
             raise ValueError(
                 f"X gives infinite scores in {logits.dtype}, as values much larger than "
@@ -220,7 +220,16 @@ def make_rows(
     return Rows(X, codes, weight)
 
 
-def compute_dtype(X: NDArray[np.floating]) -> np.dtype[Any]:
-    """float64 for float64 features where JAX has it switched on, else float32."""
-    is_wide = X.dtype == jnp.result_type(float) == np.float64
+def compute_dtype(X: NDArray[np.floating], device: jax.Device | None) -> np.dtype[Any]:
+    """The type to compute in: that of the features, as in scikit-learn.
+
+    An accelerator, whose float64 is slow, has it only where `jax_enable_x64` is on.
+    """
+    has_float64 = jax.config.jax_enable_x64 or _platform(device) == "cpu"
+    is_wide = X.dtype == np.float64 and has_float64
     return np.dtype(np.float64 if is_wide else np.float32)
+
+
+def _platform(device: jax.Device | None) -> str:
+    (used,) = jax.device_put(np.zeros(0, np.float32), device).devices()
+    return used.platform

@@ -20,6 +20,7 @@ from jaxmlp.interfaces.estimator_base import (
     BinaryClassifier,
     Rows,
     check_training_part,
+    compute_dtype,
     encode,
     find_classes,
     make_rows,
@@ -27,7 +28,7 @@ from jaxmlp.interfaces.estimator_base import (
 )
 from jaxmlp.interfaces.estimator_options import check_choice, hidden_sizes, optimizer_of
 from jaxmlp.training.search import search
-from jaxmlp.training.validate import check_l2
+from jaxmlp.training.validate import check_l2, find_device
 
 
 class Candidate(NamedTuple):
@@ -136,8 +137,7 @@ class MLPClassifierCV(BinaryClassifier):
         Args:
           X: Features, `(n, p)`, as in `MLPClassifier.fit`.
           y: Labels of two values, `(n,)`.
-          sample_weight: Non-negative weights of training, `(n,)`; the folds' scores are
-            not weighted by them.
+          sample_weight: Non-negative weights, `(n,)`, in the folds' scores too.
 
         Returns:
           The estimator itself.
@@ -154,10 +154,12 @@ class MLPClassifierCV(BinaryClassifier):
         key = jax.random.key(random_state.randint(2**31))
         rows = make_rows(features, encode(labels, self.classes_), sample_weight, None)
         by_class = weights_by_class(self.class_weight, self.classes_, labels)
-        found = [
-            self._score(key, rows.take(train), rows.take(test), by_class, candidates)
-            for train, test in folds
-        ]
+        dtype = compute_dtype(features, find_device(self.device))
+        with jax.enable_x64(dtype == np.float64):
+            found = [
+                self._score(key, rows.take(train), rows.take(test), by_class, candidates)
+                for train, test in folds
+            ]
         scores, epochs = map(np.stack, zip(*found, strict=True))
         self._set_results(candidates, scores)
         self.n_iter_ = max(1, round(float(epochs[:, self.best_index_].mean())))
@@ -210,6 +212,7 @@ class MLPClassifierCV(BinaryClassifier):
             optimizer=optimizer_of(self._template()),
             init=self.init,
             sample_weight=train.weight,
+            sample_weight_val=test.weight,
             class_weight=None if by_class is None else dict(enumerate(by_class.tolist())),
             patience=self.n_iter_no_change,
             device=self.device,

@@ -68,7 +68,7 @@ def go_on(estimator: Any, rows: Rows, *, keep_optimizer: bool) -> list[Start]:
             "hidden_layer_sizes and n_ensemble must be those of the earlier fit to go on "
             f"from its networks, whose weights have shapes {found}, not {wanted}"
         )
-    dtype = compute_dtype(rows.X)
+    dtype = compute_dtype(rows.X, find_device(estimator.device))
     starts = []
     for k, record in enumerate(estimator._records):
         params = jax.tree.map(lambda array, k=k: np.asarray(array[k], dtype), stacked)
@@ -104,15 +104,17 @@ def train_networks(
       ValueError: Training does not come to finite weights, or the rows cannot be used.
     """
     random_state = check_random_state(estimator.random_state)
+    dtype = compute_dtype(rows.X, find_device(estimator.device))
     trained = []
     for k in range(estimator.n_ensemble):
-        # The calls of the random state follow each other as scikit-learn's do.
-        start = _begin(estimator, rows, random_state) if starts is None else starts[k]
-        task = _make_task(estimator, rows, val, random_state)
-        if estimator.solver == "lbfgs":
-            outcome = train_lbfgs(*start, task, rules)
-        else:
-            outcome = train_epochs(*start, task, rules, random_state)
+        with jax.enable_x64(dtype == np.float64):
+            # The calls of the random state follow each other as scikit-learn's do.
+            start = starts[k] if starts else _begin(estimator, rows, dtype, random_state)
+            task = _make_task(estimator, rows, val, dtype, random_state)
+            if estimator.solver == "lbfgs":
+                outcome = train_lbfgs(*start, task, rules)
+            else:
+                outcome = train_epochs(*start, task, rules, random_state)
         params, n_iter, is_over = outcome
         if not all(np.isfinite(array).all() for array in jax.tree.leaves(params)):
             raise ValueError(
@@ -127,8 +129,13 @@ def _layer_sizes(estimator: Any, rows: Rows) -> tuple[int, ...]:
     return (rows.X.shape[1], *hidden_sizes(estimator.hidden_layer_sizes), 1)
 
 
-def _begin(estimator: Any, rows: Rows, random_state: np.random.RandomState) -> Start:
-    sizes, dtype = _layer_sizes(estimator, rows), compute_dtype(rows.X)
+def _begin(
+    estimator: Any,
+    rows: Rows,
+    dtype: np.dtype[Any],
+    random_state: np.random.RandomState,
+) -> Start:
+    sizes = _layer_sizes(estimator, rows)
     if estimator.init == "sklearn":
         params = _glorot(random_state, sizes, dtype)
     else:
@@ -158,11 +165,15 @@ def _new_record(estimator: Any, params: Params) -> Record:
 
 
 def _make_task(
-    estimator: Any, rows: Rows, val: Rows | None, random_state: np.random.RandomState
+    estimator: Any,
+    rows: Rows,
+    val: Rows | None,
+    dtype: np.dtype[Any],
+    random_state: np.random.RandomState,
 ) -> Task:
     if val is None and estimator.early_stopping and estimator.solver != "lbfgs":
         rows, val = _split(rows, estimator.validation_fraction, random_state)
-    dtype, device = compute_dtype(rows.X), find_device(estimator.device)
+    device = find_device(estimator.device)
     data = _to_device(rows, dtype, device)
     exponent = 0 if rows.weight is None else weight_exponent(rows.weight)
     settings = make_settings(

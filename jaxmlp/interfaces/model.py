@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from jaxmlp.core import Layer, Params
 from jaxmlp.data.columns import decode
@@ -113,7 +113,7 @@ class Model:
           DataError: A needed column is missing or holds what cannot be used.
         """
         logits = self.logits(table)
-        probs = np.asarray(jax.nn.sigmoid(jnp.asarray(logits)))
+        probs = expit(logits)
         is_positive = logits >= self.threshold_logit
         return probs, [self.classes[int(positive)] for positive in is_positive]
 

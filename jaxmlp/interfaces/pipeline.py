@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import one_line
@@ -84,7 +85,7 @@ def train_on_table(
     watch.prepared(data)
     with Stopwatch() as stopwatch:
         trained = _train(train_key, data, recipe, began, watch)
-    val_probs = np.asarray(jax.nn.sigmoid(trained.val_logits))
+    val_probs = expit(trained.val_logits)
     threshold = choose_threshold(val_probs, data.y[trained.val_rows], rule)
     model = Model(
         networks=trained.networks,

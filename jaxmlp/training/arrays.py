@@ -25,6 +25,7 @@ def check_data(
     X_val: ArrayLike | None = None,
     y_val: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
+    sample_weight_val: ArrayLike | None = None,
     class_weight: ClassWeight = None,
     augmented: bool = False,
     device: jax.Device | None = None,
@@ -41,8 +42,9 @@ def check_data(
       X_val: Validation features, `(n_val, p)`, or None.
       y_val: Validation labels, `(n_val,)`, or None.
       sample_weight: Non-negative weights, `(n,)`, not all zero, or None.
-      class_weight: Weights by label, which multiply `sample_weight` and weight the
-        validation part.
+      sample_weight_val: The same of the validation part, `(n_val,)`.
+      class_weight: Weights by label, which multiply those of the rows, in the validation
+        part too.
       augmented: Whether X gets a last column of ones.
       device: Where the arrays shall be; None is JAX's default.
       names: What the caller calls X and y, for messages.
@@ -71,8 +73,7 @@ def check_data(
                 f"X_val must have {n_columns} columns, as {X_name}, not {val.shape[1]}"
             )
         val_labels = _labels("y_val", y_val, val.shape[0], dtype)
-        if by_label is not None:
-            val_weight = by_label[val_labels.astype(int)].astype(dtype)
+        val_weight = _val_weights(sample_weight_val, by_label, val_labels, dtype)
     arrays = (train, labels, weight, val, val_labels, val_weight)
     return Data(*jax.device_put(arrays, device))
 
@@ -126,13 +127,27 @@ def _row_weights(
     """Product of both weights, the greatest between 1/2 and 1; None for equal ones."""
     weight = None
     if sample_weight is not None:
-        weight = _scale(_sample_weights(sample_weight, len(labels)))
+        weight = _sample_weights("sample_weight", sample_weight, len(labels))
     if by_label is not None:
         of_row = by_label[labels.astype(int)]
         weight = of_row if weight is None else weight * of_row
         if not (weight > 0).any():
             raise ValueError("class_weight leaves no row with a weight above zero")
     return None if weight is None else _scale(weight).astype(dtype)
+
+
+def _val_weights(
+    sample_weight: ArrayLike | None,
+    by_label: np.ndarray | None,
+    labels: np.ndarray,
+    dtype: DTypeLike,
+) -> np.ndarray | None:
+    """Product of both weights, which may all be zero; None for equal ones."""
+    weight = None if by_label is None else by_label[labels.astype(int)]
+    if sample_weight is not None:
+        of_row = _sample_weights("sample_weight_val", sample_weight, len(labels))
+        weight = of_row if weight is None else weight * of_row
+    return None if weight is None else weight.astype(dtype)
 
 
 def _scale(weight: np.ndarray) -> np.ndarray:
@@ -164,19 +179,18 @@ def _class_weights(class_weight: ClassWeight, labels: np.ndarray) -> np.ndarray:
     )
 
 
-def _sample_weights(weight: ArrayLike, n_samples: int) -> np.ndarray:
+def _sample_weights(name: str, weight: ArrayLike, n_samples: int) -> np.ndarray:
+    """Weights, the greatest between 1/2 and 1."""
     weight = np.asarray(weight)
     if weight.shape != (n_samples,):
-        raise ValueError(
-            f"sample_weight must have shape ({n_samples},), not {weight.shape}"
-        )
-    weight = as_finite("sample_weight", weight, np.float64)
+        raise ValueError(f"{name} must have shape ({n_samples},), not {weight.shape}")
+    weight = as_finite(name, weight, np.float64)
     if (weight < 0).any():
         row = int(np.argmax(weight < 0))
-        raise ValueError(f"sample_weight is negative at row {row}: {weight[row]!r}")
+        raise ValueError(f"{name} is negative at row {row}: {weight[row]!r}")
     if not (weight > 0).any():
-        raise ValueError("sample_weight is zero for every row")
-    return weight
+        raise ValueError(f"{name} is zero for every row")
+    return _scale(weight)
 
 
 def as_finite(

@@ -31,11 +31,15 @@ from jaxmlp.training.state import (
 )
 
 
-def is_active(state: RunState, epoch: jax.Array, patience: int | None) -> jax.Array:
+def is_active(state: RunState, epoch: jax.Array, settings: Settings) -> jax.Array:
     """Whether the run goes on after `epoch` epochs, `()`."""
-    if patience is None or state.best is None:
+    if settings.patience is None or state.best is None:
         return jnp.ones((), bool)
-    return epoch - state.best.epoch < patience
+    best = state.best.epoch
+    patience = jnp.asarray(settings.patience, best.dtype)
+    if settings.grows_patient:
+        patience = jnp.maximum(patience, best // 2)
+    return epoch - best < patience
 
 
 def run_epoch(
@@ -210,7 +214,7 @@ def run_one(
         return run_epoch(epoch, state, hyper, order, data, settings)
 
     def goes_on(epoch: jax.Array, state: RunState) -> jax.Array:
-        return is_active(state, epoch, settings.patience)
+        return is_active(state, epoch, settings)
 
     return _loop(state, bounds, advance, goes_on)
 
@@ -239,13 +243,13 @@ def run_many(
 
         def one(state: RunState, hyper: Hyper) -> RunState:
             new = run_epoch(epoch, state, hyper, order, data, settings)
-            goes_on = is_active(state, epoch, settings.patience)
+            goes_on = is_active(state, epoch, settings)
             return jax.tree.map(lambda a, b: jnp.where(goes_on, a, b), new, state)
 
         return jax.vmap(one)(state, hyper)
 
     def goes_on(epoch: jax.Array, state: RunState) -> jax.Array:
-        return jnp.any(jax.vmap(lambda s: is_active(s, epoch, settings.patience))(state))
+        return jnp.any(jax.vmap(lambda s: is_active(s, epoch, settings))(state))
 
     return _loop(state, bounds, advance, goes_on)
 

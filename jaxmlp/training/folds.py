@@ -17,7 +17,7 @@ from jaxmlp.core.params import InitMethod, n_weights
 from jaxmlp.core.validate import check_count
 from jaxmlp.training.arrays import ClassWeight, check_data
 from jaxmlp.training.grid import Draws, HiddenSizes, draw_values
-from jaxmlp.training.members import Course, Member
+from jaxmlp.training.members import Course, Member, judge_member
 from jaxmlp.training.orders import Plan, make_orders, seed_of
 from jaxmlp.training.race import CrossFitProgress, Race, plan_rounds, run_race
 from jaxmlp.training.stack import stack_params
@@ -109,7 +109,8 @@ def cross_fit(
       init: `"he"` or `"xavier"`.
       sample_weight: Non-negative weights, `(n,)`, as in `fit`; they weight validation too.
       class_weight: Weights by label, as in `fit`.
-      patience: Stop a network after this many epochs without a lower validation loss.
+      patience: Stop a network after this many epochs without a lower validation loss, or
+        after half as many as its best one took, if they are more.
       compute_dtype: As in `fit`.
       device: As in `fit`.
       is_stopped: Asked between blocks of epochs, by several threads; when true, the run
@@ -168,7 +169,7 @@ def cross_fit(
         device=find_device(device),
     )
     rounds = plan_rounds(len(courses), n_folds, race=race)
-    return _result(run_race(courses, rounds, is_stopped, callback), folds)
+    return _result(run_race(courses, rounds, is_stopped, callback), courses, folds)
 
 
 def _assign_folds(
@@ -263,7 +264,9 @@ def _prepare(
                 X=np.asarray(candidate.X),
                 hidden_sizes=tuple(candidate.hidden_sizes),
                 learning_rate=candidate.learning_rate,
-                settings=settings._replace(plan=plan, patience=patience),
+                settings=settings._replace(
+                    plan=plan, patience=patience, grows_patient=True
+                ),
                 draws=Draws(values, sizes[len(courses)][0], init),
                 fold_rows=fold_rows,
                 orders=orders,
@@ -284,11 +287,12 @@ def _sizes(candidate: Candidate) -> tuple[int, ...]:
     return (X.shape[1], *hidden, 1)
 
 
-def _result(race: Race, folds: NDArray[np.int64]) -> CrossFitResult:
+def _result(race: Race, courses: list[Course], folds: NDArray[np.int64]) -> CrossFitResult:
     chosen = sorted(fold for i, fold in race.members if i == race.best)
     members = [race.members[race.best, fold] for fold in chosen]
     finite = [member for member in members if math.isfinite(member.val_loss)]
-    logits = np.full(len(folds), np.nan, members[0].val_logits.dtype)
+    course = courses[race.best]
+    logits = np.full(len(folds), np.nan, course.data.y.dtype)
     for member in finite:
-        logits[folds == member.fold] = member.val_logits
+        logits[course.fold_rows[member.fold]] = judge_member(course, member)
     return CrossFitResult(race.best, finite, race.val_losses, folds, logits)

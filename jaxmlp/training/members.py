@@ -34,7 +34,6 @@ class Member(NamedTuple):
       val_loss: Loss on its fold at that epoch in nats; infinite if there is none.
       params: Parameters at that epoch.
       history: Loss curves of the whole run, as in `FitResult`.
-      val_logits: Logits of its fold's rows, in their order.
     """
 
     fold: int
@@ -42,7 +41,6 @@ class Member(NamedTuple):
     val_loss: float
     params: Params
     history: History
-    val_logits: NDArray[np.floating]
 
 
 class Course(NamedTuple):
@@ -86,7 +84,6 @@ class Program(NamedTuple):
 
     start: Any
     run: Any
-    judge: Any
 
 
 def start_member(course: Course, fold: int) -> Start:
@@ -125,8 +122,7 @@ def trace_course(course: Course) -> Callable[[], Program]:
     bounds = (np.int32(0), np.int32(0))
     orders = course.orders[0](0)
     run = run_alone.lower(start.out_info, hyper, orders, data, bounds, course.settings)
-    judge = jax.jit(forward).lower(params, data.X_val)
-    return lambda: Program(start.compile(), run.compile(), judge.compile())
+    return lambda: Program(start.compile(), run.compile())
 
 
 def _start_run(params: Params, hyper: Hyper, settings: Settings) -> RunState:
@@ -166,9 +162,17 @@ def train_member(
     for state, n_done, _ in chunks:  # noqa: B007 (the last state counts)
         pass
     assert state.best is not None
-    logits = program.judge(state.best.params, data.X_val)
-    best, logits, history = jax.device_get((state.best, logits, history_of(state, n_done)))
-    n_rows = len(course.fold_rows[fold])
-    return Member(
-        fold, int(best.epoch), float(best.val_loss), best.params, history, logits[:n_rows]
-    )
+    best, history = jax.device_get((state.best, history_of(state, n_done)))
+    return Member(fold, int(best.epoch), float(best.val_loss), best.params, history)
+
+
+def judge_member(course: Course, member: Member) -> NDArray[np.floating]:
+    """Logits of the rows of its fold, in their order."""
+    rows = course.fold_rows[member.fold]
+    # As many rows for each fold, so that all share a program.
+    filled = np.resize(rows, max(map(len, course.fold_rows)))
+    X = jax.device_put(course.X[filled].astype(course.data.y.dtype), course.device)
+    return np.asarray(_logits(member.params, X))[: len(rows)]
+
+
+_logits = jax.jit(forward)

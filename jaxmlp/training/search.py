@@ -44,6 +44,7 @@ def search(
     optimizer: OptimizerFactory = optax.sgd,
     init: InitMethod = "he",
     sample_weight: ArrayLike | None = None,
+    sample_weight_val: ArrayLike | None = None,
     class_weight: ClassWeight = None,
     penalize_bias: bool = False,
     patience: int | None = None,
@@ -86,6 +87,7 @@ def search(
       optimizer: Makes the optimiser from a step size, such as `optax.adam`.
       init: `"he"` or `"xavier"`.
       sample_weight: Non-negative weights, `(n,)`, as in `fit`.
+      sample_weight_val: Those of the validation part, `(n_val,)`.
       class_weight: Weights by label, as in `fit`.
       penalize_bias: Whether the penalty is on the biases too.
       patience: Stop a run after this many epochs without a lower validation loss.
@@ -153,6 +155,7 @@ def search(
         X_val=X_val,
         y_val=y_val,
         sample_weight=sample_weight,
+        sample_weight_val=sample_weight_val,
         class_weight=class_weight,
         augmented=gradient_fn is None,
         device=device,

@@ -65,6 +65,8 @@ class Settings(NamedTuple):
       penalize_once: Whether the L2 penalty counts once a mini-batch (see `penalized`).
         The loss of an epoch is then scikit-learn's: with the penalty, and the mean over
         mini-batches by their numbers of examples, whatever the weights of these.
+      grows_patient: Whether a run goes on for half as many epochs as the best took, where
+        that is more than `patience`.
     """
 
     optimizer: optax.GradientTransformation | OptimizerFactory
@@ -76,6 +78,7 @@ class Settings(NamedTuple):
     diagnostics: Diagnostics | None = None
     dropout: Dropout | None = None
     penalize_once: bool = False
+    grows_patient: bool = False
 
 
 class Hyper(NamedTuple):

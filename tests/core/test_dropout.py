@@ -69,6 +69,17 @@ def test_layers_have_masks_of_their_own():
     assert (first != second).mean() > 0.4
 
 
+@pytest.mark.parametrize("n", [1, 3, 4, 6, 1001])
+def test_any_number_of_rows_has_masks_of_their_own(n):
+    # Four rows share random words: they must not share masks.
+    params = make_params((2000, 1), np.float32)
+    kept = draw_masks(jax.random.key(4), params, n, Dropout(0.0, 0.5)).inputs[:, :-1]
+    assert kept.shape == (n, 2000)
+    correlations = np.corrcoef(np.asarray(kept, float)).reshape(n, n)[np.triu_indices(n, 1)]
+    # Of 2,000 coins, 6 standard errors; there are up to half a million pairs.
+    assert (abs(correlations) < 6 / np.sqrt(2000)).all()
+
+
 def test_mean_over_masks_is_the_whole_network():
     # Without hidden layer the logit is linear in the mask, so its mean is exact.
     X, _, _ = make_data(1, dtype=np.float32, weighted=False)

@@ -48,7 +48,7 @@ def test_the_best_is_trained_on_all_rows(model):
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
-def test_a_score_is_that_of_the_estimators_best_epoch(x64):
+def test_a_score_is_that_of_the_estimators_best_epoch():
     # The same penalty and the same rules: full batches need no order, and from the same
     # starting weights (of the search's key) MLPClassifier takes the same steps.
     folds = list(StratifiedKFold(3).split(X, Y))
@@ -87,7 +87,8 @@ def best_score(network, search, train, test, weight):
 
     key = jax.random.key(np.random.RandomState(0).randint(2**31))
     init_key, _ = jax.random.split(key)
-    params = init_params(jax.random.fold_in(init_key, 0), (2, 1), dtype=float)
+    with jax.enable_x64(True):
+        params = init_params(jax.random.fold_in(init_key, 0), (2, 1), dtype=float)
     network.partial_fit(X[train], Y[train], classes=[0, 1])
     network.coefs_ = [np.asarray(params[0].w)]
     network.intercepts_ = [np.asarray(params[0].b)]
@@ -99,9 +100,9 @@ def best_score(network, search, train, test, weight):
     scores = []
     for _ in range(search.max_iter):
         network.partial_fit(X[train], Y[train], sample_weight=weight[train])
-        by_class = np.array([1, 2])[Y[test]]
+        weights = weight[test] * np.array([1, 2])[Y[test]]
         scores.append(
-            -log_loss(Y[test], network.predict_proba(X[test]), sample_weight=by_class)
+            -log_loss(Y[test], network.predict_proba(X[test]), sample_weight=weights)
         )
     return max(scores)
 
@@ -123,11 +124,12 @@ def test_it_is_an_estimator_among_others():
 
 def test_a_candidate_that_diverges_is_never_chosen():
     model = MLPClassifierCV([()], [1e30, 0.1], cv=2, max_iter=5, solver="sgd")
-    model.fit(X, Y)
+    features = X.astype(np.float32)
+    model.fit(features, Y)
     assert model.best_params_["learning_rate_init"] == 0.1
     assert np.isfinite(model.best_score_)
     with pytest.raises(FloatingPointError, match="no configuration had a finite"):
-        model.set_params(learning_rate_init=[1e30]).fit(1e20 * X, Y)
+        model.set_params(learning_rate_init=[1e30]).fit(1e20 * features, Y)
 
 
 @pytest.mark.parametrize(

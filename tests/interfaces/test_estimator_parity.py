@@ -9,10 +9,7 @@ from sklearn.datasets import make_classification
 
 from jaxmlp import MLPClassifier
 
-pytestmark = [
-    pytest.mark.usefixtures("x64"),
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 # Sums in another order give 1e-15, and the steps are too few to amplify that. Where a row
 # is far on the wrong side, scikit-learn's loss, from a rounded probability, is off by more.

@@ -122,6 +122,22 @@ def test_stopped_run_keeps_what_it_has(data):
     assert np.isnan(found.logits).sum() == (found.folds != 0).sum()
 
 
+def test_a_network_waits_for_half_as_many_epochs_as_its_best_took(data):
+    result = run(*data, sizes=((6,),), n_epochs=300, patience=3)
+    n_waited = {}
+    for member in result.members:
+        losses = member.history["val_loss"]
+        assert member.epoch == 1 + np.argmin(losses)
+        n_waited[member.epoch] = len(losses) - member.epoch
+        # An earlier best epoch waited in vain for less.
+        bests = np.flatnonzero(losses == np.minimum.accumulate(losses)) + 1
+        assert (np.diff(bests) <= np.maximum(3, bests[:-1] // 2)).all()
+    stopped = {best: n for best, n in n_waited.items() if best + n < 300}
+    assert stopped
+    assert all(n == max(3, best // 2) for best, n in stopped.items())
+    assert any(best // 2 > 3 for best in stopped)
+
+
 def test_diverged_candidate_loses_and_all_diverged_is_an_error(data):
     X, y = data
     candidates = [Candidate(X, (4,), 1e30), Candidate(X, (4,), 0.1)]

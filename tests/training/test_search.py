@@ -361,6 +361,18 @@ def test_integers_are_features_too(data):
     assert result.best.params[0].w.dtype == np.float32
 
 
+def test_a_validation_weight_of_two_is_the_row_twice(data):
+    X, y, X_val, y_val = data
+    counts = np.arange(len(y_val)) % 3
+    again = np.repeat(np.arange(len(y_val)), counts)
+    settings = {"hidden_sizes": (3,), "class_weight": {0: 1, 1: 4}}
+    weighted = run(data, sample_weight_val=counts, **settings)
+    repeated = run((X, y, X_val[again], y_val[again]), **settings)
+    losses = [[row.val_loss for row in found.table] for found in (weighted, repeated)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert run(data, **settings).table[0].val_loss != pytest.approx(losses[0][0], rel=1e-3)
+
+
 def test_xavier_starts_elsewhere(data):
     he, xavier = (run(data, init=init, hidden_sizes=(3,)) for init in ("he", "xavier"))
     assert he.table[0].val_loss != xavier.table[0].val_loss
@@ -370,6 +382,7 @@ def test_xavier_starts_elsewhere(data):
     ("options", "message"),
     [
         ({"sample_weight": np.ones(3)}, r"sample_weight must have shape \(100,\)"),
+        ({"sample_weight_val": np.zeros(60)}, "sample_weight_val is zero for every row"),
         ({"learning_rates": ()}, "learning_rates is empty"),
         (
             {"learning_rates": (0.1, -1)},

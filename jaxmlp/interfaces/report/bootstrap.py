@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from jaxmlp.core import bce_with_logits
-from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
+from jaxmlp.interfaces.metrics import Metrics, evaluate_logits, log_losses
 
 METRICS = ("log_loss", "roc_auc", "average_precision", "accuracy", "brier")
 """In this order along the last axis of what `bootstrap` returns."""
@@ -92,10 +90,9 @@ def _measure(
     y: NDArray[np.int32], logits: NDArray[np.floating], threshold_logit: float
 ) -> Callable[[Floats], Floats]:
     """A function from counts of the rows, `(size, n)`, to the metrics, `(size, 5)`."""
-    losses = np.asarray(bce_with_logits(jnp.asarray(logits), jnp.asarray(y)), np.float64)
-    probs = np.asarray(jax.nn.sigmoid(jnp.asarray(logits)), np.float64)
     is_right = (logits >= threshold_logit) == (y == 1)
-    per_row = np.stack([losses, is_right, (probs - y) ** 2], axis=1)
+    squares = (expit(logits.astype(np.float64)) - y) ** 2
+    per_row = np.stack([log_losses(logits, y), is_right, squares], axis=1)
     order = np.argsort(-logits, kind="stable")
     is_positive = y[order] == 1
     # Rows of one score are passed together: the curves have a point where it ends.

@@ -3,11 +3,10 @@
 import time
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from jaxmlp.data.columns import decode
 from jaxmlp.interfaces.gradients import row_gradients
@@ -185,7 +184,7 @@ def _minus(a: float | None, b: float | None) -> float | None:
 
 
 def _curves(shown: _Shown, threshold_logit: float) -> dict[str, Any]:
-    probs = np.asarray(jax.nn.sigmoid(jnp.asarray(shown.logits)))
+    probs = expit(shown.logits)
     return {
         "roc": roc_points(shown.y, shown.logits),
         "precision_recall": precision_recall_points(shown.y, shown.logits),
