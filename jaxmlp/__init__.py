@@ -25,9 +25,11 @@ from jaxmlp.data.split import train_val_test_split
 from jaxmlp.training import Diagnostics, fit, search, stack_params
 
 if TYPE_CHECKING:
-    from jaxmlp.interfaces.estimator import MLPClassifier
-    from jaxmlp.interfaces.estimator_cv import MLPClassifierCV
-    from jaxmlp.interfaces.preprocessor import TablePreprocessor
+    from jaxmlp.interfaces.estimators.classifier import MLPClassifier
+    from jaxmlp.interfaces.estimators.classifier_cv import MLPClassifierCV
+    from jaxmlp.interfaces.estimators.preprocessor import TablePreprocessor
+    from jaxmlp.interfaces.exports.scikit_learn import to_sklearn
+    from jaxmlp.interfaces.model import load_model
 
 __all__ = [
     "Diagnostics",
@@ -45,28 +47,32 @@ __all__ = [
     "forward",
     "forward_with_cache",
     "init_params",
+    "load_model",
     "loss_and_grads",
     "predict_proba",
     "search",
     "stack_params",
+    "to_sklearn",
     "train_val_test_split",
 ]
 
 __version__ = "0.1.0"
 
-_ESTIMATORS = {
-    "MLPClassifier": "estimator",
-    "MLPClassifierCV": "estimator_cv",
-    "TablePreprocessor": "preprocessor",
+_INTERFACES = {
+    "MLPClassifier": "estimators.classifier",
+    "MLPClassifierCV": "estimators.classifier_cv",
+    "TablePreprocessor": "estimators.preprocessor",
+    "load_model": "model",
+    "to_sklearn": "exports.scikit_learn",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Imports an estimator, and with it scikit-learn, when it is first asked for."""
-    if name not in _ESTIMATORS:
+    """Imports an interface, and with it scikit-learn, when it is first asked for."""
+    if name not in _INTERFACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        module = import_module(f"jaxmlp.interfaces.{_ESTIMATORS[name]}")
+        module = import_module(f"jaxmlp.interfaces.{_INTERFACES[name]}")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("sklearn", "scipy", "pyarrow"):
             raise

@@ -10,8 +10,13 @@ import statistics
 from pathlib import Path
 
 from jaxmlp.data.tables import read_table
-from jaxmlp.interfaces.pipeline import train_on_table
-from jaxmlp.interfaces.recipe import PRIVATE_CLIP, PRIVATE_DEFAULTS, LectureRecipe, Privacy
+from jaxmlp.interfaces.recipes.pipeline import train_on_table
+from jaxmlp.interfaces.recipes.recipe import (
+    PRIVATE_CLIP,
+    PRIVATE_DEFAULTS,
+    LectureRecipe,
+    Privacy,
+)
 
 
 def main() -> None:

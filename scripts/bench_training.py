@@ -36,7 +36,7 @@ from sklearn.neural_network import MLPClassifier
 from worker import Worker
 
 from jaxmlp import backward, bce_with_logits, fit, forward_with_cache, init_params
-from jaxmlp.interfaces.timing import Stopwatch
+from jaxmlp.interfaces.recipes.timing import Stopwatch
 from jaxmlp.training import epoch_order
 from jaxmlp.training.orders import Plan, draw_block
 

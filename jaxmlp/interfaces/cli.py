@@ -15,8 +15,8 @@ from rich.console import Console
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import as_text
 from jaxmlp.data.tables import check_writable_name, write_table
-from jaxmlp.interfaces.analysis_commands import audit, explain
-from jaxmlp.interfaces.arguments import (
+from jaxmlp.interfaces.commands.analysis import audit, explain
+from jaxmlp.interfaces.commands.arguments import (
     AnalysisL2Option,
     DataArgument,
     JsonOption,
@@ -25,20 +25,20 @@ from jaxmlp.interfaces.arguments import (
     about,
     read_for,
 )
-from jaxmlp.interfaces.cache import keep_compiled_programs
-from jaxmlp.interfaces.console import (
+from jaxmlp.interfaces.commands.cache import keep_compiled_programs
+from jaxmlp.interfaces.commands.console import (
     metrics_table,
     print_gradients,
 )
-from jaxmlp.interfaces.export_command import export
-from jaxmlp.interfaces.gradients import row_gradients
+from jaxmlp.interfaces.commands.export import export
+from jaxmlp.interfaces.commands.pictures import check_picture_name, draw_norms
+from jaxmlp.interfaces.commands.report import report
+from jaxmlp.interfaces.commands.train import train
+from jaxmlp.interfaces.inspection.gradients import row_gradients
+from jaxmlp.interfaces.inspection.origin import find_training_part
+from jaxmlp.interfaces.inspection.uncertainty import predict_with_std
 from jaxmlp.interfaces.metrics import evaluate_logits
 from jaxmlp.interfaces.model import load_model
-from jaxmlp.interfaces.origin import find_training_part
-from jaxmlp.interfaces.pictures import check_picture_name, draw_norms
-from jaxmlp.interfaces.report_command import report
-from jaxmlp.interfaces.train_command import train
-from jaxmlp.interfaces.uncertainty import predict_with_std
 
 app = typer.Typer(
     add_completion=False,

@@ -16,13 +16,13 @@ from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from jaxmlp.core import Layer, Params
 from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
+from jaxmlp.data.frames import as_table
 from jaxmlp.data.labels import Classes, Label, encode_labels, find_column
 from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.tables import one_line
@@ -68,6 +68,8 @@ class Model:
       threshold: Probability from which on the positive value is predicted.
       origin: What it was trained on; None if that is kept secret (private training), or
         if an earlier version wrote the model.
+
+    Tables are those of pyarrow, pandas or polars.
     """
 
     networks: Params
@@ -77,24 +79,25 @@ class Model:
     threshold: float
     origin: Origin | None
 
-    def features(self, table: pa.Table) -> NDArray[np.float32]:
+    def features(self, table: Any) -> NDArray[np.float32]:
         """Computes the networks' input X, `(n, p)`, such as `jaxmlp.gradients` takes.
 
         Raises:
           DataError: A needed column is missing or holds what cannot be used.
         """
-        return self.preprocessor.encode(decode(table, self.preprocessor.kinds))
+        columns = decode(as_table(table), self.preprocessor.kinds)
+        return self.preprocessor.encode(columns)
 
-    def labels(self, table: pa.Table) -> NDArray[np.int32]:
+    def labels(self, table: Any) -> NDArray[np.int32]:
         """Codes the target: 1 for the positive class, else 0; `(n,)`.
 
         Raises:
           DataError: The target is missing or holds another value than the two classes.
         """
-        column = find_column(table, self.target, "target")
+        column = find_column(as_table(table), self.target, "target")
         return encode_labels(column, self.target, self.classes)
 
-    def logits(self, table: pa.Table) -> NDArray[np.float32]:
+    def logits(self, table: Any) -> NDArray[np.float32]:
         """Computes the score of each row, `(n,)`, natural-log odds of the positive class.
 
         Raises:
@@ -102,7 +105,7 @@ class Model:
         """
         return predict_logits(self.networks, self.features(table))
 
-    def predict(self, table: pa.Table) -> tuple[NDArray[np.float32], list[Label]]:
+    def predict(self, table: Any) -> tuple[NDArray[np.float32], list[Label]]:
         """Predicts each row.
 
         Returns:

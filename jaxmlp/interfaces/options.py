@@ -7,7 +7,7 @@ from typing import TypeVar, cast, get_args
 import typer
 
 from jaxmlp.data.columns import Wish
-from jaxmlp.interfaces.threshold import Metric, Rule
+from jaxmlp.interfaces.recipes.threshold import Metric, Rule
 
 _T = TypeVar("_T")
 

@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import jaxmlp
 from jaxmlp import ensemble_logits
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
@@ -45,6 +48,16 @@ def test_wide_networks_are_predicted_in_blocks_of_fewer_rows(model, data, monkey
     monkeypatch.setattr(prediction, "_logits", watched)
     np.testing.assert_allclose(loaded.logits(table), expected, rtol=1e-5)
     assert shapes == [50, 50, 50]  # of 120 rows
+
+
+@pytest.mark.parametrize("read", [pd.read_csv, pl.read_csv])
+def test_tables_of_other_libraries(model, data, read):
+    loaded = jaxmlp.load_model(model)
+    probs, labels = loaded.predict(read_table(data))
+    found_probs, found_labels = loaded.predict(read(data))
+    np.testing.assert_array_equal(found_probs, probs)
+    assert found_labels == labels
+    assert loaded.labels(read(data)).tolist() == loaded.labels(read_table(data)).tolist()
 
 
 def test_saved_again_it_is_the_same(model, tmp_path):

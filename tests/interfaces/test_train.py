@@ -13,8 +13,8 @@ from sklearn.metrics import log_loss
 import jaxmlp
 from jaxmlp.data.tables import read_table, write_table
 from jaxmlp.interfaces.model import load_model
-from jaxmlp.interfaces.prepare import prepare
-from jaxmlp.interfaces.recipe import LectureRecipe
+from jaxmlp.interfaces.recipes.prepare import prepare
+from jaxmlp.interfaces.recipes.recipe import LectureRecipe
 from jaxmlp.training import Configuration, SearchProgress
 from tests.interfaces.conftest import SMALL, make_table
 
@@ -369,7 +369,7 @@ def test_file_is_named_before_what_is_wrong_with_it(cli, tmp_path):
 def test_progress_shows_the_lowest_validation_loss(monkeypatch, capsys):
     from rich.console import Console
 
-    from jaxmlp.interfaces import console
+    from jaxmlp.interfaces.commands import console
 
     monkeypatch.setattr(
         console, "Console", lambda **options: Console(force_terminal=True, **options)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jaxmlp.data.columns import Values
 from jaxmlp.data.preprocess import Preprocessor
-from jaxmlp.interfaces.prepare import Prepared
+from jaxmlp.interfaces.recipes.prepare import Prepared
 
 MOST_CELLS = 5_000_000
 """Values that a baseline learns from; of longer or wider tables, it sees fewer rows."""

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from jaxmlp.data.columns import decode
-from jaxmlp.interfaces.gradients import row_gradients
+from jaxmlp.interfaces.inspection.gradients import row_gradients
 from jaxmlp.interfaces.model import predict_logits
-from jaxmlp.interfaces.pipeline import Outcome
+from jaxmlp.interfaces.recipes.pipeline import Outcome
+from jaxmlp.interfaces.recipes.threshold import Costs, Rule
 from jaxmlp.interfaces.report.baselines import Baseline, fit_baselines
 from jaxmlp.interfaces.report.bootstrap import (
     METRICS,
@@ -35,7 +36,6 @@ from jaxmlp.interfaces.report.rows import (
     find_extremes,
     find_suspects,
 )
-from jaxmlp.interfaces.threshold import Costs, Rule
 
 
 class _Shown(NamedTuple):

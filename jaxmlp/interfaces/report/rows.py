@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from jaxmlp.analysis.label_errors import label_errors_from_logits
 from jaxmlp.data.labels import Classes, Label
-from jaxmlp.interfaces.gradients import RowGradients
+from jaxmlp.interfaces.inspection.gradients import RowGradients
 from jaxmlp.interfaces.report.curves import by_class
 
 N_SUSPECTS = 15

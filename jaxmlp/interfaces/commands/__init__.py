@@ -1,0 +1,1 @@
+"""The commands: arguments, what they print, what they write."""

@@ -1,0 +1,467 @@
+"""The command that trains."""
+
+import json
+import platform
+import shlex
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import typer
+
+from jaxmlp.core.params import InitMethod
+from jaxmlp.data.bounds import read_bounds
+from jaxmlp.data.builtin import breast_cancer_table
+from jaxmlp.data.tables import read_table
+from jaxmlp.interfaces.commands.arguments import JsonOption, QuietOption, about
+from jaxmlp.interfaces.commands.console import (
+    print_columns,
+    print_notes,
+    print_outcome,
+    progress,
+)
+from jaxmlp.interfaces.model import check_out, save_model
+from jaxmlp.interfaces.options import (
+    parse_column,
+    parse_hidden,
+    parse_learning_rates,
+    parse_penalties,
+    parse_positive,
+    parse_split,
+    parse_threshold,
+)
+from jaxmlp.interfaces.recipes.pipeline import Watch, train_on_table
+from jaxmlp.interfaces.recipes.recipe import (
+    PRIVATE_CLIP,
+    PRIVATE_DEFAULTS,
+    DtypeName,
+    EnsembleRecipe,
+    LectureRecipe,
+    OptimizerName,
+    Privacy,
+    Recipe,
+    ScheduleName,
+    check_recipe,
+)
+from jaxmlp.interfaces.recipes.threshold import Costs, Rule
+from jaxmlp.interfaces.report import evaluate, render_report
+from jaxmlp.training.validate import find_device
+
+_LECTURE = "With --recipe lecture."
+
+
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="CSV or Parquet file, a row an example; without it, the breast-cancer "
+            "table that scikit-learn ships.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column with the two labels.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the model and its report.")
+    ] = Path("jaxmlp-model"),
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE",
+            help="Label whose probability is predicted; by default the greater one.",
+        ),
+    ] = None,
+    split: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_split,
+            metavar="T/V/S",
+            help="Training, validation and test part in per cent, drawn with each "
+            "label's share alike; 85/15/0 leaves no test part.",
+        ),
+    ] = "70/15/15",
+    recipe: Annotated[
+        Literal["ensemble", "lecture"] | None,
+        typer.Option(
+            help="ensemble: the default, made for quality, networks of a cross-validation "
+            "whose probabilities are averaged. lecture: the plain one, a search over step "
+            "sizes and widths on the validation part."
+        ),
+    ] = None,
+    column: Annotated[
+        list[Any] | None,
+        typer.Option(
+            parser=parse_column,
+            metavar="NAME=KIND",
+            help="What a column is: numeric, categorical, date, or drop to leave it out; "
+            "may be given several times.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_threshold,
+            metavar="T",
+            help="Probability from which on the positive label is predicted, 0.5 unless "
+            "given; or what it shall be best for on rows that the networks have not seen: "
+            "accuracy, balanced-accuracy, f1.",
+        ),
+    ] = None,
+    cost_fp: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="COST",
+            help="Cost of predicting the positive label wrongly; with --cost-fn, the "
+            "threshold is the cheapest one.",
+        ),
+    ] = None,
+    cost_fn: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="COST",
+            help="Cost of missing the positive label.",
+        ),
+    ] = None,
+    budget: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="SECONDS",
+            help="End training after so many seconds with what there is by then; only "
+            "then does the result depend on the machine's speed.",
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_learning_rates,
+            metavar="ETA,...",
+            help=f"Step sizes η to try; the default depends on the optimiser. {_LECTURE}",
+        ),
+    ] = None,
+    hidden: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_hidden,
+            metavar="Q,...",
+            help="Widths q of the hidden layer to try; 32x16 is two layers, 0 is none, "
+            "logistic regression. By default 0,256,64x64x64; of the lecture's recipe "
+            "0,8,32.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1_000_000,
+            help="Passes through the training part at most; by default 30, more for few "
+            "rows and fewer for very many; of the lecture's recipe 200.",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=1_000_000,
+            help="Stop a run after so many epochs without a lower validation loss, by "
+            f"default 20; 0 never stops early. {_LECTURE}",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Examples a step; 1 is SGD one by one. By default 256; of the lecture's "
+            "recipe 32; L-BFGS takes all.",
+        ),
+    ] = None,
+    optimizer: Annotated[
+        OptimizerName | None, typer.Option(help=f"Update rule; by default sgd. {_LECTURE}")
+    ] = None,
+    schedule: Annotated[
+        ScheduleName | None,
+        typer.Option(
+            help="Course of the step size: constant, or down to 0 by a cosine. By default "
+            f"constant. {_LECTURE}"
+        ),
+    ] = None,
+    clip_norm: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="C",
+            help="Greatest norm of a step's gradient; longer ones are scaled down. "
+            f"{_LECTURE}",
+        ),
+    ] = None,
+    l2: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_penalties,
+            metavar="LAMBDA,...",
+            help="Strengths λ of the L2 penalty on the weights to try, by default 0. "
+            f"{_LECTURE}",
+        ),
+    ] = None,
+    class_weight: Annotated[
+        Literal["none", "balanced"],
+        typer.Option(help="balanced gives both labels the same weight in the loss."),
+    ] = "none",
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help=f"Starting weights to try for each combination, by default 1. {_LECTURE}",
+        ),
+    ] = None,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=1,
+            max=10_000,
+            help="Average the probabilities of K networks, each leaving out a K-th of the "
+            "rows, by default 8, or 5 from 10,000 rows on; of the lecture's recipe, of the "
+            "K best, by default 1.",
+        ),
+    ] = None,
+    init: Annotated[
+        InitMethod | None,
+        typer.Option(
+            help=f"Distribution of the starting weights, by default he. {_LECTURE}"
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=2**32 - 1, help="Of the split, the weights and the orders."
+        ),
+    ] = 0,
+    device: Annotated[
+        Literal["cpu", "gpu", "tpu"] | None,
+        typer.Option(help="Where to train; by default the best that JAX finds."),
+    ] = None,
+    dtype: Annotated[
+        DtypeName,
+        typer.Option(help="Type to compute in; bfloat16 is for the matrix products alone."),
+    ] = "float32",
+    dp_epsilon: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="EPS",
+            help="Train with differential privacy (DP-SGD) within this ε: one network, by "
+            "default without hidden layer, 20 epochs of adam with η = 0.01, and 3% of the "
+            "training part a step.",
+        ),
+    ] = None,
+    dp_delta: Annotated[
+        float | None,
+        typer.Option(metavar="DELTA", help="Its δ, well below 1/rows; by default 1e-5."),
+    ] = None,
+    dp_clip: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_positive,
+            metavar="C",
+            help="Norm to which each row's gradient is clipped; by default 3.",
+        ),
+    ] = None,
+    dp_bounds: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON file of bounds known without the data, such as "
+            '{"age": [17, 90], "job": ["clerk", "cook"]}: the preprocessing is then '
+            "made from them, not learned from the rows.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train on a table: split it, train, choose, test once.
+
+    The test part is drawn first and used once, at the end; the preprocessing is learned
+    without it. The other rows are cut into K folds. Networks of several kinds train, each
+    without one fold, which judges it; the kind that is judged best goes on until it has a
+    network for each fold, and their probabilities are averaged.
+
+    With --recipe lecture, every step size is tried with every width, and the validation
+    part chooses among them, and the epoch. With --dp-epsilon, which goes by that recipe,
+    the training rows are protected by differential privacy: the noise is calibrated to the
+    budget, and the report says what the guarantee covers and what not.
+
+    Example: jaxmlp train churn.csv --target churned --positive yes --out churn-model
+    """
+    began = time.perf_counter()
+    if target is None and data is not None:
+        raise typer.BadParameter("needed with DATA", param_hint="--target")
+    check_out(out)
+    privacy = _privacy(dp_epsilon, dp_delta, dp_clip, dp_bounds)
+    common = {
+        "target": "target" if target is None else target,
+        "positive": positive,
+        "fractions": split,
+        "columns": _columns(column),
+        "class_weight": None if class_weight == "none" else class_weight,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "batch_size": batch_size,
+        "hidden_sizes": hidden,
+        "n_epochs": epochs,
+    }
+    of_lecture = {
+        "learning_rates": learning_rate,
+        "patience": patience,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "clip_norm": clip_norm,
+        "l2": l2,
+        "seeds": seeds,
+        "init": init,
+    }
+    if recipe == "lecture" or privacy is not None:
+        asked = _lecture_recipe(recipe, common | of_lecture, ensemble, budget, privacy)
+    else:
+        asked = _ensemble_recipe(common, of_lecture, ensemble, budget)
+    rule = _rule(threshold, cost_fp, cost_fn)
+    _configure(device, dtype)
+    table = breast_cancer_table() if data is None else read_table(data)
+    with about(data), progress(quiet=quiet or as_json) as callback:
+        shows = not quiet and not as_json
+        watch = Watch(print_columns if shows else _ignore, callback)
+        outcome = train_on_table(table, asked, rule, watch)
+    report = outcome.report
+    report["evaluation"] = evaluate(table, outcome, rule)
+    report["command"] = shlex.join(["jaxmlp", *sys.argv[1:]])
+    report["data"] = None if data is None else str(data)
+    report["device"] = _device(device)
+    report["versions"] = _versions()
+    report["seconds"]["total"] = time.perf_counter() - began
+    report["out"] = str(out)
+    save_model(outcome.model, report, out, page=render_report(report))
+    if as_json:
+        print(json.dumps(report))
+    elif not quiet:
+        print_notes(outcome.training_notes)
+        print_outcome(outcome, str(out))
+
+
+def _ignore(_: Any) -> None:
+    pass
+
+
+def _columns(pairs: list[tuple[str, Any]] | None) -> dict[str, Any]:
+    wishes = dict(pairs or [])
+    if len(wishes) < len(pairs or []):
+        raise typer.BadParameter("one column is given twice", param_hint="--column")
+    return wishes
+
+
+def _rule(threshold: Rule | None, cost_fp: float | None, cost_fn: float | None) -> Rule:
+    if cost_fp is None and cost_fn is None:
+        return 0.5 if threshold is None else threshold
+    if cost_fp is None or cost_fn is None:
+        raise typer.BadParameter(
+            "--cost-fp and --cost-fn go together",
+            param_hint="--cost-fn" if cost_fp is None else "--cost-fp",
+        )
+    if threshold is not None:
+        raise typer.BadParameter("the costs choose it", param_hint="--threshold")
+    return Costs(cost_fp, cost_fn)
+
+
+def _lecture_recipe(
+    name: str | None,
+    given: dict[str, Any],
+    ensemble: int | None,
+    budget: float | None,
+    privacy: Privacy | None,
+) -> Recipe:
+    if name == "ensemble":
+        raise typer.BadParameter(
+            "private training goes by the lecture's recipe", param_hint="--recipe"
+        )
+    if budget is not None:
+        raise typer.BadParameter(
+            "the lecture's recipe has no limit of time; give fewer --epochs",
+            param_hint="--budget",
+        )
+    given = {**given, "ensemble": ensemble}
+    asked = {name: value for name, value in given.items() if value is not None}
+    recipe = LectureRecipe(**((PRIVATE_DEFAULTS if privacy else {}) | asked))
+    recipe = recipe._replace(patience=recipe.patience or None, privacy=privacy)
+    check_recipe(recipe)
+    return recipe
+
+
+def _ensemble_recipe(
+    given: dict[str, Any],
+    of_lecture: dict[str, Any],
+    ensemble: int | None,
+    budget: float | None,
+) -> Recipe:
+    flags = {"learning_rates": "learning_rate"}
+    for name, value in of_lecture.items():
+        if value is not None:
+            raise typer.BadParameter(
+                "it is for the lecture's recipe: add --recipe lecture, or leave it out",
+                param_hint=f"--{flags.get(name, name).replace('_', '-')}",
+            )
+    if ensemble == 1:
+        raise typer.BadParameter(
+            "a cross-validation has 2 networks at least; --recipe lecture makes one",
+            param_hint="--ensemble",
+        )
+    recipe = EnsembleRecipe(**given, budget=budget)
+    return recipe if ensemble is None else recipe._replace(n_members=ensemble)
+
+
+def _privacy(
+    epsilon: float | None, delta: float | None, clip: float | None, bounds: Path | None
+) -> Privacy | None:
+    if epsilon is None:
+        for flag, value in {"delta": delta, "clip": clip, "bounds": bounds}.items():
+            if value is not None:
+                raise typer.BadParameter(
+                    "needs --dp-epsilon, the budget", param_hint=f"--dp-{flag}"
+                )
+        return None
+    if bounds is not None:
+        read_bounds(bounds)  # what is wrong with it is told before the table is read
+    return Privacy(
+        epsilon=epsilon,
+        delta=1e-5 if delta is None else delta,
+        max_norm=PRIVATE_CLIP if clip is None else clip,
+        bounds=None if bounds is None else str(bounds),
+    )
+
+
+def _configure(device: str | None, dtype: DtypeName) -> None:
+    """Sets JAX up for the whole command; a library would leave this to its user."""
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")  # an idle accelerator stays untouched
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    try:
+        find_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
+
+
+def _device(wanted: str | None) -> str:
+    device = jax.devices(wanted)[0]
+    return f"{device.platform} ({device.device_kind})"
+
+
+def _versions() -> dict[str, str]:
+    names = ("jaxmlp", "jax", "jaxlib", "optax", "numpy", "pyarrow", "scikit-learn")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

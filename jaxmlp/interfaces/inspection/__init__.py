@@ -1,0 +1,1 @@
+"""What commands say about single rows: their gradients, influence and uncertainty."""

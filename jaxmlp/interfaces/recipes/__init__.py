@@ -1,0 +1,1 @@
+"""How `jaxmlp train` makes a model from a table."""
