@@ -151,8 +151,8 @@ def train(
             parser=parse_hidden,
             metavar="Q,...",
             help="Widths q of the hidden layer to try; 32x16 is two layers, 0 is none, "
-            "logistic regression. By default 0,256,64x64x64; of the lecture's recipe "
-            "0,8,32.",
+            "logistic regression. By default 0,256 and with many rows 64x64x64; of the "
+            "lecture's recipe 0,8,32.",
         ),
     ] = None,
     epochs: Annotated[

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -29,15 +29,15 @@ WEIGHT_DECAY = 0.1
 LIGHT = Dropout(hidden=0.1)
 HEAVY = Dropout(hidden=0.3, inputs=0.2)
 HIDDEN_SIZES: tuple[tuple[int, ...], ...] = ((), (256,))
-DEEP, DEEP_FROM = (64, 64, 64), 10_000
-"""Three hidden layers are tried too from so many rows on."""
+MORE_HIDDEN_SIZES = (*HIDDEN_SIZES, (64, 64, 64))
 PATIENCE = 5
-N_MEMBERS = 8
-FEWER_MEMBERS, FEWER_MEMBERS_FROM = 5, 10_000
-"""With many rows, networks are alike and slow: five are averaged."""
+N_MEMBERS, FEWER_MEMBERS = 8, 5
 _FEWEST_STEPS, _USUAL_EPOCHS, _MOST_STEPS = 1200, 30, 20_000
 RACE_FROM = 4000
 """Rows from which candidates race; with fewer, all train for all folds in little time."""
+MANY_ROWS = 10_000
+"""From so many on networks are alike and slow, so that fewer are averaged; three hidden
+layers are worth a trial, and a linear model without knots is not."""
 
 
 def train_ensemble(
@@ -75,7 +75,7 @@ def train_ensemble(
             batch_size=batch_size,
             n_folds=n_folds,
             race=len(train) >= RACE_FROM,
-            optimizer=partial(_make_optimizer, n_steps * n_epochs),
+            optimizer=FallingAdamW(n_steps * n_epochs),
             class_weight=recipe.class_weight,
             patience=PATIENCE,
             compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
@@ -97,7 +97,7 @@ def _n_folds(recipe: EnsembleRecipe, y: NDArray[np.int32], data: Prepared) -> in
             f"the training part has {fewest} row of one of the labels "
             f"{data.classes.negative!r} and {data.classes.positive!r}; 2 are needed"
         )
-    usual = N_MEMBERS if len(y) < FEWER_MEMBERS_FROM else FEWER_MEMBERS
+    usual = N_MEMBERS if len(y) < MANY_ROWS else FEWER_MEMBERS
     return min(recipe.n_members or usual, fewest)
 
 
@@ -117,15 +117,15 @@ def _candidates(
     full = (data.X[rows] - _means(data)).astype(dtype)
     is_plain = data.preprocessor.plain_columns()
     plain = full if is_plain.all() else np.ascontiguousarray(full[:, is_plain])
-    kinds = {"knots": full, "plain": plain} if plain is not full else {"plain": full}
-    races = len(rows) >= RACE_FROM
-    usual = (*HIDDEN_SIZES, DEEP) if len(rows) >= DEEP_FROM else HIDDEN_SIZES
+    first = "plain" if plain is full else "knots"
+    kinds = {first: full, "plain": plain}
+    usual = HIDDEN_SIZES if len(rows) < MANY_ROWS else MORE_HIDDEN_SIZES
     wanted = [
         (name, sizes, dropout)
         for name in kinds
         for dropout in (LIGHT, HEAVY)
         for sizes in recipe.hidden_sizes or usual
-        if _is_tried(name == next(iter(kinds)), dropout, sizes, races=races)
+        if _is_tried(len(rows), name == first, dropout, sizes)
     ]
     candidates, descriptions = [], []
     for name, sizes, dropout in wanted:
@@ -157,19 +157,36 @@ def _on_inputs_as_they_are(networks: Params, means: NDArray[np.floating]) -> Par
     return (first._replace(b=jnp.asarray(b, first.b.dtype)), *others)
 
 
-def _is_tried(
-    is_first: bool, dropout: Dropout, sizes: tuple[int, ...], *, races: bool
-) -> bool:
-    """Leaves out of the grid what hardly ever wins: it would cost others their time."""
+def _is_tried(n: int, is_first: bool, dropout: Dropout, sizes: tuple[int, ...]) -> bool:
+    """Leaves out of the grid what hardly ever wins: it would cost others their time.
+
+    Args:
+      n: Number of training rows.
+      is_first: Whether it is on all inputs, knots included where there are any.
+      dropout: Little or much.
+      sizes: Widths of the hidden layers.
+    """
+    if is_first:
+        return dropout == LIGHT or len(sizes) == 1
     if dropout == LIGHT:
-        return is_first
-    return len(sizes) == 1 and (is_first or not races)
+        return not sizes and n < MANY_ROWS
+    return len(sizes) == 1 and n < RACE_FROM
 
 
-def _make_optimizer(n_steps: int, learning_rate: Any) -> optax.GradientTransformation:
-    """AdamW with a step size that falls to 0; biases do not decay."""
-    schedule = optax.cosine_decay_schedule(learning_rate, n_steps)
-    return optax.adamw(schedule, b2=0.95, weight_decay=WEIGHT_DECAY, mask=_is_matrix)
+@dataclass(frozen=True)
+class FallingAdamW:
+    """Makes AdamW with a step size that falls to 0; biases do not decay.
+
+    Attributes:
+      n_steps: Steps of the whole run.
+    """
+
+    n_steps: int
+
+    def __call__(self, learning_rate: Any) -> optax.GradientTransformation:
+        """The optimiser, from the step size at the start."""
+        schedule = optax.cosine_decay_schedule(learning_rate, self.n_steps)
+        return optax.adamw(schedule, b2=0.95, weight_decay=WEIGHT_DECAY, mask=_is_matrix)
 
 
 def _is_matrix(params: Any) -> Any:

@@ -1,7 +1,6 @@
 """The lecture's recipe: networks of a search, chosen on the validation part."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jaxmlp.interfaces.recipes.recipe import (
     LectureRecipe,
     batch_size_of,
     learning_rates_of,
-    make_optimizer,
+    optimizer_of,
 )
 from jaxmlp.interfaces.recipes.trained import Trained, json_curves, json_row
 from jaxmlp.training import SearchProgress, SearchResult, search
@@ -94,7 +93,7 @@ def _search(
             l2=recipe.l2,
             n_seeds=recipe.seeds,
             n_best=recipe.ensemble,
-            optimizer=partial(make_optimizer, recipe, n_steps),
+            optimizer=optimizer_of(recipe, n_steps),
             init=recipe.init,
             class_weight=recipe.class_weight,
             compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,

@@ -15,7 +15,7 @@ from jaxmlp.interfaces.recipes.recipe import (
     Privacy,
     batch_size_of,
     learning_rates_of,
-    make_optimizer,
+    optimizer_of,
 )
 from jaxmlp.privacy import DpFitProgress, calibrate, dp_fit, secret_key
 from jaxmlp.privacy.guarantee import MEASURED, PREPROCESSING, SPLIT, WEAK_DELTA
@@ -80,7 +80,7 @@ def train_privately(
             init_params(key, sizes, method=recipe.init, dtype=X.dtype),
             X[train],
             data.y[train],
-            optimizer=make_optimizer(recipe, n_steps, learning_rate),
+            optimizer=optimizer_of(recipe, n_steps)(learning_rate),
             n_epochs=recipe.n_epochs,
             batch_size=batch_size,
             noise_multiplier=noise,

@@ -1,6 +1,7 @@
 """What a training run of the command line is asked for, and its defaults."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -220,19 +221,34 @@ def batch_size_of(recipe: LectureRecipe, n_train: int) -> int:
     return n_train if recipe.optimizer == "lbfgs" else 32
 
 
-def make_optimizer(
-    recipe: LectureRecipe, n_steps: int, learning_rate: Any
-) -> optax.GradientTransformation:
-    """Makes the recipe's optimiser; learning_rate may be traced.
+@dataclass(frozen=True)
+class OptimizerFactory:
+    """Makes a recipe's optimiser from a step size, which may be traced.
 
-    Args:
-      recipe: What is asked for.
+    It is known by its values, so that a second run finds the program of the first.
+
+    Attributes:
+      name: A key of `OPTIMIZERS`.
+      schedule: Whether the step size stays, or falls to 0 along a cosine.
+      clip_norm: Greatest norm of a step's gradient, or None for no limit.
       n_steps: Steps of the whole run, the length of a schedule.
-      learning_rate: Step size, at the start if there is a schedule.
     """
-    if recipe.schedule == "cosine":
-        learning_rate = optax.cosine_decay_schedule(learning_rate, n_steps)
-    optimizer = OPTIMIZERS[recipe.optimizer](learning_rate)
-    if recipe.clip_norm is None:
-        return optimizer
-    return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), optimizer)
+
+    name: OptimizerName
+    schedule: ScheduleName
+    clip_norm: float | None
+    n_steps: int
+
+    def __call__(self, learning_rate: Any) -> optax.GradientTransformation:
+        """The optimiser, whose schedule, if it has one, starts at the step size."""
+        if self.schedule == "cosine":
+            learning_rate = optax.cosine_decay_schedule(learning_rate, self.n_steps)
+        optimizer = OPTIMIZERS[self.name](learning_rate)
+        if self.clip_norm is None:
+            return optimizer
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
+
+
+def optimizer_of(recipe: LectureRecipe, n_steps: int) -> OptimizerFactory:
+    """What makes the recipe's optimiser for a run of n_steps steps."""
+    return OptimizerFactory(recipe.optimizer, recipe.schedule, recipe.clip_norm, n_steps)

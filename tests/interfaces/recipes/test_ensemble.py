@@ -37,13 +37,14 @@ def test_json_says_everything(cli, data, tmp_path):
     report = json.loads(finished.out)
     assert report["split"] == {"train": 102, "validation": 0, "test": 18}
     assert report["settings"]["recipe"] == "ensemble"
-    # Light dropout with both widths, heavy dropout with the hidden layer; with and without
-    # knots, because few rows cost little.
+    # Light dropout with both widths, heavy dropout with the hidden layer; without knots
+    # what wins on few rows.
     tried = [(r["features"], r["hidden_sizes"], r["dropout"]) for r in report["search"]]
     assert tried == [
         ("knots", [], 0.0),
         ("knots", [5], 0.1),
         ("knots", [5], 0.3),
+        ("plain", [], 0.0),
         ("plain", [5], 0.3),
     ]
     assert {row["folds"] for row in report["search"]} == {3}
@@ -104,7 +105,7 @@ def test_same_seed_same_model_other_seed_other_model(cli, data, tmp_path):
 
 def test_many_rows_race_and_few_members(monkeypatch):
     monkeypatch.setattr(ensemble, "RACE_FROM", 100)
-    monkeypatch.setattr(ensemble, "FEWER_MEMBERS_FROM", 100)
+    monkeypatch.setattr(ensemble, "MANY_ROWS", 100)
     recipe = EnsembleRecipe("bought", hidden_sizes=((), (5,)), n_epochs=2)
     report = train_on_table(make_table(), recipe).report
     tried = [row["features"] for row in report["search"]]
