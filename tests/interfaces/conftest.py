@@ -1,3 +1,4 @@
+import shutil
 import sys
 from typing import NamedTuple
 
@@ -19,17 +20,21 @@ class Finished(NamedTuple):
 @pytest.fixture
 def cli(monkeypatch, capfd):
     """Runs the command inside this process: `cli("train", ...)`."""
-    monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jaxmlp", *map(str, arguments)])
         capfd.readouterr()
-        with pytest.raises(SystemExit) as finished:
-            command.run()
-        jax.config.update("jax_enable_x64", False)  # some commands switch it on
-        return Finished(finished.value.code or 0, *capfd.readouterr())
+        return Finished(run_command(monkeypatch, *arguments), *capfd.readouterr())
 
     return run
+
+
+def run_command(monkeypatch, *arguments):
+    monkeypatch.setattr(command, "keep_compiled_programs", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["jaxmlp", *map(str, arguments)])
+    with pytest.raises(SystemExit) as finished:
+        command.run()
+    jax.config.update("jax_enable_x64", False)  # some commands switch it on
+    return finished.value.code or 0
 
 
 def make_table(n=120, seed=0):
@@ -59,11 +64,18 @@ SMALL = ("--recipe", "lecture", "--learning-rate", "0.1", "--hidden", "4", "--ep
 """Flags of a training run that takes no time."""
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    write_table(make_table(), folder / "data.csv")
+    flags = ("--target", "bought", "--out", folder / "model", "--quiet", *SMALL)
+    # The first test to ask may be one in 64 bits.
+    with pytest.MonkeyPatch.context() as patch, jax.enable_x64(False):
+        assert run_command(patch, "train", folder / "data.csv", *flags) == 0
+    return folder / "model"
+
+
 @pytest.fixture
-def model(cli, data, tmp_path):
+def model(trained, tmp_path):
     """A model trained on the table."""
-    out = tmp_path / "model"
-    assert (
-        cli("train", data, "--target", "bought", "--out", out, "--quiet", *SMALL).code == 0
-    )
-    return out
+    return shutil.copytree(trained, tmp_path / "model")
