@@ -1,9 +1,10 @@
-"""Whole processes from start to fitted model, in turn, in one run.
+"""Whole processes, in turn, in one run.
 
-Each trains one network (32 hidden units, SGD, 200 epochs, mini-batches of 32) on the
+Each but the last trains one network (32 hidden units, SGD, 200 epochs, mini-batches of 32) on the
 breast-cancer table from the same CSV file: a scikit-learn script, a script that calls
 `jaxmlp.fit` with JAX's cache of compiled programs empty and filled, and the `jaxmlp train`
-command, cached, which also draws the parts, preprocesses, tests and writes the model.
+command, cached, which also draws the parts, preprocesses, tests and writes the model. The
+last, `jaxmlp predict`, cached, predicts 1,000 rows by an ensemble of the default recipe.
 
     python scripts/bench_cold.py [--rounds 7] [--json FILE]
 """
@@ -65,6 +66,11 @@ COMMAND = ["-m", "jaxmlp", "train", "table.csv", "--target", "target", "--out", 
            "--recipe", "lecture",
            "--hidden", "32", "--learning-rate", "0.1", "--patience", "0",
            "--quiet"]  # fmt: skip
+ENSEMBLE = ["-m", "jaxmlp", "train", "table.csv", "--target", "target", "--out", "ensemble",
+            "--quiet"]  # fmt: skip
+PREDICT = ["-m", "jaxmlp", "predict", "ensemble", "rows.csv", "--out", "predicted.csv",
+           "--quiet"]  # fmt: skip
+N_PREDICTED = 1000
 
 
 def seconds_of(arguments: list[str], folder: Path) -> float:
@@ -89,7 +95,13 @@ def main() -> None:
         parser.error("--rounds must be at least 1")
     times: dict[str, list[float]] = {
         name: []
-        for name in ("scikit-learn", "ours, first", "ours, cached", "command, cached")
+        for name in (
+            "scikit-learn",
+            "ours, first",
+            "ours, cached",
+            "command, cached",
+            "predict, cached",
+        )
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -98,7 +110,10 @@ def main() -> None:
                  zip(X.tolist(), y.tolist(), strict=True)]  # fmt: skip
         header = ",".join([*(f"x{i}" for i in range(X.shape[1])), "target"])
         (folder / "table.csv").write_text("\n".join([header, *lines]) + "\n")
+        rows = [lines[i % len(lines)] for i in range(N_PREDICTED)]
+        (folder / "rows.csv").write_text("\n".join([header, *rows]) + "\n")
         seconds_of(["-c", SCIKIT_LEARN], folder)  # so that all files have been read once
+        seconds_of(ENSEMBLE, folder)
         for _ in range(options.rounds):
             shutil.rmtree(folder / "cache", ignore_errors=True)
             times["scikit-learn"].append(seconds_of(["-c", SCIKIT_LEARN], folder))
@@ -106,6 +121,8 @@ def main() -> None:
             times["ours, cached"].append(seconds_of(["-c", OURS], folder))
             seconds_of(COMMAND, folder)
             times["command, cached"].append(seconds_of(COMMAND, folder))
+            seconds_of(PREDICT, folder)
+            times["predict, cached"].append(seconds_of(PREDICT, folder))
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     report = {
         "date": time.strftime("%Y-%m-%d"),
