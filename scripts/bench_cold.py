@@ -1,10 +1,11 @@
 """Whole processes, in turn, in one run.
 
-Each but the last trains one network (32 hidden units, SGD, 200 epochs, mini-batches of 32) on the
-breast-cancer table from the same CSV file: a scikit-learn script, a script that calls
-`jaxmlp.fit` with JAX's cache of compiled programs empty and filled, and the `jaxmlp train`
-command, cached, which also draws the parts, preprocesses, tests and writes the model. The
-last, `jaxmlp predict`, cached, predicts 1,000 rows by an ensemble of the default recipe.
+Each but the last trains one network (32 hidden units, SGD, 200 epochs, mini-batches of 32)
+on the breast-cancer table from the same CSV file: a scikit-learn script, a script that
+calls `jaxmlp.fit` with JAX's cache of compiled programs empty and filled, and the
+`jaxmlp train` command, cached, which also draws the parts, preprocesses, tests and writes
+the model. The last, `jaxmlp predict`, cached, predicts 1,000 rows by an ensemble of the
+default recipe.
 
     python scripts/bench_cold.py [--rounds 7] [--json FILE]
 """
