@@ -3,7 +3,7 @@
 import datetime
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -49,11 +49,14 @@ def infer_kinds(
       wishes: What the user says of columns, which goes before what their types say.
 
     Raises:
-      DataError: A wish is for a column that is not there, or the target.
+      DataError: A wish is for a column that is not there, or the target, or is none.
     """
     wishes = wishes or {}
     features = [name for name in table.column_names if name != target]
-    for name in wishes:
+    for name, given in wishes.items():
+        if str(given) not in get_args(Wish):
+            wanted = ", ".join(get_args(Wish))
+            raise DataError(f"column {name!r} can be {wanted}, not {given!r}")
         if name not in features:
             what = "is the target" if name == target else "is not in the table"
             raise DataError(
@@ -104,7 +107,7 @@ def decode(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, Values]:
             f"the table lacks {len(absent)} column{plural} that the model needs: "
             f"{shorten(absent)}"
         )
-    read = {"numeric": _numbers, "categorical": _texts, "date": _days}
+    read = {"numeric": _numbers, "categorical": as_texts, "date": _days}
     return {name: read[kind](table[name], name) for name, kind in kinds.items()}
 
 
@@ -169,7 +172,7 @@ def _identifies_rows(name: str, column: pa.ChunkedArray) -> bool:
     return len(column) > 2 and len(column.unique()) == len(column)
 
 
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _decoded(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         return column.cast(column.type.value_type)
     return column
@@ -202,7 +205,7 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
 def _parse_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
     """Reads numbers given as text, as a file does whose other values are missing."""
     values = np.full(len(column), np.nan)
-    for row, text in enumerate(_texts(column, name).to_pylist()):
+    for row, text in enumerate(as_texts(column, name).to_pylist()):
         try:
             values[row] = float(text or "nan")
         except ValueError:
@@ -229,7 +232,7 @@ def _days(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
 def _parse_dates(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Reads dates given as text, such as 2024-02-29 or 2024-02-29 13:05."""
     days: list[datetime.datetime | None] = []
-    for row, text in enumerate(_texts(column, name).to_pylist()):
+    for row, text in enumerate(as_texts(column, name).to_pylist()):
         try:
             moment = datetime.datetime.fromisoformat(text.strip()) if text else None
         except ValueError:
@@ -243,11 +246,16 @@ def _parse_dates(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(days, pa.timestamp("us"))])
 
 
-def _texts(column: pa.ChunkedArray, name: str) -> pa.Array:
+def as_texts(column: pa.Array | pa.ChunkedArray, name: str) -> pa.Array:
+    """Writes values as categories: each as it would be written alone.
+
+    Raises:
+      DataError: They cannot be written; names the column.
+    """
     column = _decoded(column)
-    if pa.types.is_floating(column.type):
-        column = _whole(column)
     try:
+        if pa.types.is_floating(column.type):
+            return _float_texts(column)
         texts = column.cast(pa.string())
     except pa.ArrowException as error:
         raise DataError(
@@ -256,10 +264,12 @@ def _texts(column: pa.ChunkedArray, name: str) -> pa.Array:
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
-def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Makes 3 of 3.0 where all are whole: codes with a gap come as floats from pandas."""
-    column = pc.if_else(pc.is_nan(column), None, column)
-    try:
-        return column.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return column
+def _float_texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Makes "3" of 3.0, as of 3: codes with a gap come as floats from pandas."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    values = np.array(column.cast(pa.float64()), np.float64)
+    is_whole = (values == np.round(values)) & (np.abs(values) < 2**63)
+    whole = pa.array(np.where(is_whole, values, 0).astype(np.int64)).cast(pa.string())
+    texts = pc.if_else(pa.array(is_whole), whole, column.cast(pa.string()))
+    return pc.if_else(pa.array(np.isnan(values)), None, texts)

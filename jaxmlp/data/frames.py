@@ -1,10 +1,12 @@
 """Tables of pandas, polars, pyarrow and NumPy as one kind of table."""
 
+import numbers
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from jaxmlp.data.columns import as_texts
 from jaxmlp.data.errors import DataError
 
 
@@ -53,12 +55,27 @@ def _with_distinct_names(table: pa.Table) -> pa.Table:
 def _from_pandas(column: Any, name: str) -> pa.Array | pa.ChunkedArray:
     try:
         return pa.array(column, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (*_UNFIT, OverflowError):
         pass
     if np.asarray(column).dtype != object:
         raise DataError(f"column {name!r} holds {column.dtype}, which no table can hold")
+    values = [None if _is_missing(value) else value for value in column]
+    if all(value is None or isinstance(value, numbers.Real) for value in values):
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
     # Numbers and texts in one column: 1 and "1" are one value then.
-    return pa.array([None if _is_missing(value) else str(value) for value in column])
+    return pa.array([None if v is None else _as_text(v, name) for v in values])
+
+
+_UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
+
+
+def _as_text(value: Any, name: str) -> str:
+    """The category that a column of such values alone would make of it."""
+    try:
+        text: str = as_texts(pa.array([value]), name)[0].as_py()
+    except (*_UNFIT, OverflowError):
+        return str(value)
+    return text
 
 
 def _is_missing(value: Any) -> bool:

@@ -3,6 +3,8 @@
 A rule is data: it is stored as JSON, exported as operations of a graph, and compared.
 """
 
+import itertools
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -153,4 +155,13 @@ def rule_from_json(fields: dict[str, Any]) -> Rule:
     if "mean" in fields:  # before format 4, what became 0 was the mean
         fields["center"] = fields.pop("mean")
     knots = tuple(map(float, fields.pop("knots", ())))
-    return NumericRule(**fields, knots=knots, kind=kind)
+    rule = NumericRule(**fields, knots=knots, kind=kind)
+    numbers = (rule.median, rule.center, rule.scale, *knots)
+    if not (all(map(math.isfinite, numbers)) and rule.scale > 0 and _is_rising(knots)):
+        raise ValueError(f"column {rule.name!r} has no scale, or its knots do not rise")
+    return rule
+
+
+def _is_rising(numbers: tuple[float, ...]) -> bool:
+    """Whether each is greater than the one before."""
+    return all(a < b for a, b in itertools.pairwise(numbers))

@@ -234,15 +234,26 @@ def load_model(path: str | Path) -> Model:
             networks=_to_networks(tensors),
             preprocessor=Preprocessor.from_json(description["columns"]),
             target=description["target"],
-            classes=Classes(**description["classes"]),
+            classes=_to_classes(description["classes"]),
             threshold=_to_threshold(description.get("threshold", 0.5)),
             origin=origin,
         )
         _check_sizes(model)
-    except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
+    except (OSError, *_UNREADABLE, SafetensorError) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise DataError(f"{path}: the model cannot be read ({reason})") from error
     return model
+
+
+# Of JSON that is none, that is nested too deeply, and that holds other things.
+_UNREADABLE = (ValueError, TypeError, LookupError, RecursionError)
+
+
+def _to_classes(fields: dict[str, Any]) -> Classes:
+    classes = Classes(**fields)
+    if classes.negative == classes.positive:
+        raise ValueError(f"both of its labels are {classes.positive!r}")
+    return classes
 
 
 def _to_threshold(value: Any) -> float:

@@ -25,7 +25,7 @@ def predict_logits(networks: Params, X: NDArray[np.floating]) -> NDArray[np.floa
     n_units = sum(layer.b.size for layer in networks)
     block = _SMALL_BLOCK if len(X) <= _SMALL_BLOCK else _BLOCK
     n_rows = max(1, min(block, _MOST_ACTIVATIONS // n_units))
-    blocks = []
+    blocks = [np.empty(0, networks[0].w.dtype)]
     for start in range(0, len(X), n_rows):
         rows = X[start : start + n_rows]
         padded = np.pad(rows, ((0, n_rows - len(rows)), (0, 0)))

@@ -142,7 +142,7 @@ def _val_weights(
     labels: np.ndarray,
     dtype: DTypeLike,
 ) -> np.ndarray | None:
-    """Product of both weights, which may all be zero; None for equal ones."""
+    """Product of both weights, all zero if only labels of weight 0 occur, or None."""
     weight = None if by_label is None else by_label[labels.astype(int)]
     if sample_weight is not None:
         of_row = _sample_weights("sample_weight_val", sample_weight, len(labels))

@@ -161,7 +161,8 @@ def fit(
       diagnostics: What to record of the examples' gradients by epoch: quantiles of their
         norms, the share above a norm, the gradient noise scale. From the same backward
         pass, so that it costs little.
-      device: A JAX device, or `"cpu"`, `"gpu"` or `"tpu"`; None is JAX's default.
+      device: A JAX device, or `"cpu"`, `"gpu"` or `"tpu"`, or with a number, `"gpu:1"`;
+        None is JAX's default.
       callback: Called with a `FitProgress` after every `callback_every` epochs and at the
         end; whatever it returns that is true stops the run.
       callback_every: Epochs between two calls.

@@ -81,9 +81,10 @@ def find_device(device: jax.Device | str | None) -> jax.Device | None:
         return device
     if not isinstance(device, str):
         raise ValueError(f"device must be a JAX device or its name, not {device!r}")
+    platform, _, number = device.partition(":")
     try:
-        return jax.devices(device)[0]
-    except RuntimeError as error:
+        return jax.devices(platform)[int(number or 0)]
+    except (RuntimeError, ValueError, IndexError) as error:
         found = ", ".join(sorted({d.platform for d in jax.devices()}))
         raise ValueError(
             f"device {device!r} is not to be had; JAX sees: {found} (an accelerator needs "

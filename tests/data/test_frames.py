@@ -1,4 +1,5 @@
 import datetime
+import decimal
 
 import numpy as np
 import pandas as pd
@@ -6,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.frames import as_table
 
@@ -40,6 +42,31 @@ def test_mixed_types_become_text():
     frame = pd.DataFrame({"c": [1, "1", "b", None, pd.NA, 2.5, pd.NaT, float("nan")]})
     expected = ["1", "1", "b", None, None, "2.5", None, None]
     assert as_table(frame)["c"].to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, 2.5, "a", 1, 1e16, -0.0, None],
+        [True, "maybe", False, np.True_],
+        [1.0, 2.5, 123456789012.0, np.nan],
+        [datetime.date(2024, 2, 29), "never", pd.Timestamp("2024-02-29 13:05")],
+        [np.float32(0.1), "a", decimal.Decimal("1.50")],
+    ],
+    ids=str,
+)
+def test_a_category_does_not_depend_on_the_other_rows(values):
+    def categories(values):
+        table = as_table(pd.DataFrame({"c": pd.Series(values, dtype=object)}))
+        return decode(table, {"c": "categorical"})["c"].to_pylist()
+
+    alone = [categories([value])[0] for value in values]
+    assert categories(values) == alone
+
+
+def test_integers_beyond_64_bits_are_numbers():
+    frame = pd.DataFrame({"c": pd.Series([2**70, 1, None], dtype=object)})
+    assert as_table(frame)["c"].to_pylist() == [2.0**70, 1.0, None]
 
 
 def test_polars_and_pyarrow_and_arrays():

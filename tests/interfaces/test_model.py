@@ -60,6 +60,13 @@ def test_tables_of_other_libraries(model, data, read):
     assert loaded.labels(read(data)).tolist() == loaded.labels(read_table(data)).tolist()
 
 
+def test_a_table_without_rows(model, data):
+    loaded = jaxmlp.load_model(model)
+    probs, labels = loaded.predict(pd.read_csv(data).iloc[:0])
+    assert probs.shape == (0,)
+    assert labels == []
+
+
 def test_saved_again_it_is_the_same(model, tmp_path):
     loaded = load_model(model)
     save_model(loaded, {}, tmp_path / "copy")
@@ -126,6 +133,13 @@ def change_rows(path, function):
     save_file({**tensors, ROWS: function(tensors[ROWS])}, path / "model.safetensors")
 
 
+def change_column(path, **fields):
+    columns = json.loads((path / "model.json").read_text())["columns"]
+    (first,) = [i for i, column in enumerate(columns) if column["name"] == "x"]
+    columns[first] |= fields
+    change(path, columns=columns)
+
+
 def change_training(path, **fields):
     training = json.loads((path / "model.json").read_text())["training"]
     change(path, training={**training, **fields})
@@ -155,6 +169,11 @@ def change_training(path, **fields):
         lambda path: change(path, columns=[{"kind": "code"}]),
         lambda path: change(path, columns=None),
         lambda path: change(path, classes={"negative": 0}),
+        lambda path: change(path, classes={"negative": "no", "positive": "no"}),
+        lambda path: (path / "model.json").write_text("[" * 100_000),
+        lambda path: change_column(path, scale=0.0),
+        lambda path: change_column(path, center=None),
+        lambda path: change_column(path, knots=[1.0, 0.0, 2.0]),
     ],
 )
 def test_damaged_models_are_refused(cli, model, data, tmp_path, damage):

@@ -122,7 +122,7 @@ def print_outcome(outcome: Outcome, out: str) -> None:
         _print_guarantee(console, report["privacy"])
     seconds = report["seconds"]
     console.print(
-        f"compiled in {seconds['compile']:.1f} s, ran in {seconds['run']:.1f} s on "
+        f"compiled for {seconds['compile']:.1f} s, then ran {seconds['run']:.1f} s on "
         f"{report['device']}; model and report in [bold]{escape(out)}[/bold]"
     )
 

@@ -25,13 +25,13 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # 
       classes_: The two labels, sorted; the second is the positive one.
       coefs_: Weights of each layer, `(d_in, d_out)`, or `(k, d_in, d_out)` of k networks.
       intercepts_: Biases of each layer, `(d_out,)` or `(k, d_out)`.
-      device: Where to compute, as in `jaxmlp.fit`.
+      device: Name of the device to compute on, or None for JAX's default.
     """
 
     classes_: NDArray[Any]
     coefs_: list[NDArray[np.floating]]
     intercepts_: list[NDArray[np.floating]]
-    device: jax.Device | str | None
+    device: str | None
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.floating]:
         """Computes the logit of the positive class, of an ensemble of its mean probability.
@@ -195,7 +195,16 @@ def weights_by_class(
     """
     if class_weight is None:
         return None
-    return compute_class_weight(class_weight, classes=classes, y=y)
+    weights: NDArray[np.float64] = compute_class_weight(class_weight, classes=classes, y=y)
+    if not (weights >= 0).all():
+        raise ValueError(f"class_weight must not be negative: {class_weight!r}")
+    return weights
+
+
+def check_weighted(rows: "Rows", name: str) -> None:
+    """Refuses rows whose weights are all zero: there is nothing to learn or judge by."""
+    if rows.weight is not None and not rows.weight.any():
+        raise ValueError(f"sample_weight is zero for every row of {name}")
 
 
 def make_rows(

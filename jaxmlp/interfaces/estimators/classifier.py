@@ -78,8 +78,8 @@ class MLPClassifier(BinaryClassifier):
         averaged. The first is the network that 1 gives. Not in scikit-learn.
       init: How starting weights are drawn: `"sklearn"`, uniform by Glorot with biases
         too, or `"he"` or `"xavier"` as in `jaxmlp.init_params`. Not in scikit-learn.
-      device: A JAX device, or `"cpu"`, `"gpu"` or `"tpu"`; None is JAX's default. Not in
-        scikit-learn.
+      device: `"cpu"`, `"gpu"` or `"tpu"`, or with a number, `"gpu:1"`; None is JAX's
+        default. Not in scikit-learn.
 
     Attributes:
       classes_: The two labels, sorted.
@@ -151,7 +151,7 @@ class MLPClassifier(BinaryClassifier):
         class_weight: Any = None,
         n_ensemble: int = 1,
         init: Literal["sklearn", "he", "xavier"] = "sklearn",
-        device: jax.Device | str | None = None,
+        device: str | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -206,6 +206,20 @@ class MLPClassifier(BinaryClassifier):
         Raises:
           ValueError: Names the argument or parameter and says what is wrong with it.
         """
+        is_over = self._fit(X, y, sample_weight, X_val, y_val)
+        if not is_over:
+            warn_unfinished(self.max_iter)
+        return self
+
+    def _fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> bool:
+        """As `fit`, without its warning: whether training ended before max_iter did."""
         check_options(self)
         is_first = not (self.warm_start and hasattr(self, "coefs_"))
         X, y = check_training_part(self, X, y, reset=is_first)
@@ -224,9 +238,7 @@ class MLPClassifier(BinaryClassifier):
         rules = rules_of(self, max_iter=self.max_iter)
         trained = train_networks(self, starts, rows, val, rules)
         self._set_fitted(trained)
-        if not all(network.is_over for network in trained):
-            warn_unfinished(self.max_iter)
-        return self
+        return all(network.is_over for network in trained)
 
     @available_if(_has_epochs)  # type: ignore[untyped-decorator] # scikit-learn is untyped
     def partial_fit(

@@ -1,7 +1,6 @@
 """`MLPClassifierCV`: the compiled search, by cross-validation, as an estimator."""
 
 import itertools
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Self
 
@@ -9,7 +8,6 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 
@@ -19,6 +17,7 @@ from jaxmlp.interfaces.estimators.base import (
     BinaryClassifier,
     Rows,
     check_training_part,
+    check_weighted,
     compute_dtype,
     encode,
     find_classes,
@@ -26,7 +25,12 @@ from jaxmlp.interfaces.estimators.base import (
     weights_by_class,
 )
 from jaxmlp.interfaces.estimators.classifier import MLPClassifier
-from jaxmlp.interfaces.estimators.options import check_choice, hidden_sizes, optimizer_of
+from jaxmlp.interfaces.estimators.options import (
+    check_choice,
+    check_device,
+    hidden_sizes,
+    optimizer_of,
+)
 from jaxmlp.training.search import search
 from jaxmlp.training.validate import check_l2, find_device
 
@@ -55,8 +59,8 @@ class MLPClassifierCV(BinaryClassifier):
         weights alpha / batch_size.
       solver: `"adam"`, or `"sgd"` with Nesterov's momentum of 0.9.
       n_seeds: Starting weights for each candidate and fold, whose scores are averaged.
-      cv: Number of folds, or a scikit-learn splitter, or pairs of row numbers; a number
-        makes stratified folds in the order of the rows.
+      cv: Number of folds, or a scikit-learn splitter that needs no groups, or pairs of row
+        numbers; a number makes stratified folds in the order of the rows.
       refit: Whether to train the best candidate on all rows in the end, for the mean
         number of epochs that was best on the folds. Else there is nothing to predict by.
       max_iter: Most epochs.
@@ -112,7 +116,7 @@ class MLPClassifierCV(BinaryClassifier):
         random_state: int | np.random.RandomState | None = None,
         class_weight: Any = None,
         init: InitMethod = "he",
-        device: jax.Device | str | None = None,
+        device: str | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.learning_rate_init = learning_rate_init
@@ -170,6 +174,7 @@ class MLPClassifierCV(BinaryClassifier):
     def _check_candidates(self) -> list[Candidate]:
         check_choice("solver", self.solver, ("adam", "sgd"))
         check_choice("init", self.init, ("he", "xavier"))
+        check_device(self.device)
         for name in ("n_seeds", "max_iter", "n_iter_no_change"):
             check_count(name, getattr(self, name))
         if self.batch_size != "auto":
@@ -189,6 +194,8 @@ class MLPClassifierCV(BinaryClassifier):
         candidates: list[Candidate],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores of the candidates on one fold, and their best epochs, means over seeds."""
+        for part, name in ((train, "the rows outside a fold"), (test, "a fold")):
+            check_weighted(part, f"{name}: give another cv")
         widths, rates, alphas = (
             list(dict.fromkeys(values)) for values in zip(*candidates, strict=True)
         )
@@ -268,10 +275,8 @@ class MLPClassifierCV(BinaryClassifier):
             n_iter_no_change=np.inf,
             random_state=random_state.randint(2**31),
         )
-        with warnings.catch_warnings():
-            # That the epochs end is meant.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self.best_estimator_ = network.fit(X, y, sample_weight)
+        network._fit(X, y, sample_weight)  # that the epochs end is meant
+        self.best_estimator_ = network
         self.coefs_, self.intercepts_ = network.coefs_, network.intercepts_
 
 

@@ -57,6 +57,13 @@ def check_options(estimator: Any) -> None:
     if not (isinstance(estimator.batch_size, str) and estimator.batch_size == "auto"):
         check_count("batch_size", estimator.batch_size)
     hidden_sizes(estimator.hidden_layer_sizes)
+    check_device(estimator.device)
+
+
+def check_device(device: object) -> None:
+    """Refuses JAX's devices themselves, which cannot be copied and pickled."""
+    if device is not None and not isinstance(device, str):
+        raise ValueError(f"device must be a name, such as 'cpu' or 'gpu:1', not {device!r}")
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

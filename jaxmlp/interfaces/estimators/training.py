@@ -12,7 +12,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
 from jaxmlp.core import Layer, Params, init_params
-from jaxmlp.interfaces.estimators.base import Rows, compute_dtype, networks_of
+from jaxmlp.interfaces.estimators.base import (
+    Rows,
+    check_weighted,
+    compute_dtype,
+    networks_of,
+)
 from jaxmlp.interfaces.estimators.epochs import (
     Record,
     Rules,
@@ -88,7 +93,11 @@ def go_on(estimator: Any, rows: Rows, *, keep_optimizer: bool) -> list[Start]:
         )
         new = _new_record(estimator, params)
         is_same = type(new.opt_state) is type(record.opt_state)  # of the same solver
-        if not (keep_optimizer and is_same):
+        if keep_optimizer and is_same:
+            record.opt_state = jax.tree.map(
+                lambda old, like: old.astype(like.dtype), record.opt_state, new.opt_state
+            )
+        else:
             record.opt_state, record.learning_rate = new.opt_state, new.learning_rate
         starts.append(Start(params, record))
     return starts
@@ -229,7 +238,10 @@ def _split(
             f"validation_fraction={fraction} sets {len(validation)} of {len(rows.X)} rows "
             "aside, too few to judge by: make it larger"
         )
-    return rows.take(training), rows.take(validation)
+    parts = rows.take(training), rows.take(validation)
+    for part, name in zip(parts, ("the training part", "the validation part"), strict=True):
+        check_weighted(part, f"{name}: give another validation_fraction or random_state")
+    return parts
 
 
 def _batch_size(estimator: Any, n_samples: int) -> int:

@@ -68,9 +68,10 @@ def choose_threshold(
     elif rule == "accuracy":
         merit = (true_positives + true_negatives) / len(y)
     elif rule == "balanced-accuracy":
-        merit = true_positives / n_positive + true_negatives / n_negative
+        merit = true_positives / max(n_positive, 1) + true_negatives / max(n_negative, 1)
     else:
-        merit = 2 * true_positives / (n_positive + true_positives + false_positives)
+        n_named = n_positive + true_positives + false_positives
+        merit = 2 * true_positives / np.maximum(n_named, 1)
     # Rows of equal probability cannot be told apart, and 0 and 1 have no logit.
     is_possible = (ends[:-1] < ends[1:]) & (candidates > 0) & (candidates < 1)
     best = merit[is_possible].astype(np.float64).max(initial=-np.inf)

@@ -1,5 +1,6 @@
 """Compile time and run time, apart."""
 
+import math
 import time
 
 import jax
@@ -9,10 +10,10 @@ _COMPILE_EVENTS = "/jax/core/compile/"
 
 
 class Stopwatch:
-    """Measures a block's wall time and the part of it that JAX spent on compiling.
+    """Measures a block's wall time, and how much of it JAX was compiling on some thread.
 
     Attributes:
-      compile: Seconds of tracing, lowering and compiling.
+      compile: Seconds in which JAX traced, lowered or compiled, on one thread or several.
       total: Seconds of the whole block.
 
     Example:
@@ -24,12 +25,21 @@ class Stopwatch:
     """
 
     def __init__(self) -> None:
-        self.compile = 0.0
         self.total = 0.0
+        self._spans: list[tuple[float, float]] = []
+
+    @property
+    def compile(self) -> float:
+        """The length of all spans together, what they share counted once."""
+        length, end = 0.0, -math.inf
+        for begin, stop in sorted(self._spans):
+            length += max(0.0, stop - max(begin, end))
+            end = max(end, stop)
+        return length
 
     @property
     def run(self) -> float:
-        """Seconds of everything but compiling, which may go on beside other work."""
+        """Seconds in which nothing was compiled."""
         return max(0.0, self.total - self.compile)
 
     def __enter__(self) -> "Stopwatch":
@@ -43,4 +53,5 @@ class Stopwatch:
 
     def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith(_COMPILE_EVENTS):
-            self.compile += duration_secs
+            now = time.perf_counter()
+            self._spans.append((now - duration_secs, now))

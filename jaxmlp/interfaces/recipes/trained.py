@@ -43,7 +43,9 @@ def json_row(row: dict[str, Any]) -> dict[str, Any]:
 def json_curves(history: dict[str, NDArray[np.floating]]) -> dict[str, list[Any]]:
     """Loss curves of the report."""
     return {
-        name: [_json_number(loss) for loss in curve.tolist()]
+        # The shortest decimals that are these numbers again: those of float32 are half as
+        # long as what they are in float64.
+        name: [_json_number(float(str(loss))) for loss in curve]
         for name, curve in history.items()
     }
 

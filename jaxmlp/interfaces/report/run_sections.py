@@ -42,7 +42,7 @@ def repeat_section(report: Report) -> Html:
         "seed": str(report["settings"]["seed"]),
         "device": report["device"],
         "seconds": f"{seconds['total']:.1f} in all: compiling {seconds['compile']:.1f}, "
-        f"training {seconds['run']:.1f}, this report {e['seconds']:.1f}",
+        f"then training {seconds['run']:.1f}, this report {e['seconds']:.1f}",
         "table’s fingerprint": e["fingerprint"] or "kept secret",
         **report["versions"],
     }

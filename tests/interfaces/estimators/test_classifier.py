@@ -239,6 +239,9 @@ def test_values_beyond_float32_are_refused_by_a_model_of_that_type(table):
         ({"n_iter_no_change": 0}, "n_iter_no_change must be"),
         ({"n_ensemble": 0}, "n_ensemble must be"),
         ({"device": "abacus"}, "device 'abacus'"),
+        ({"device": "cpu:9999"}, "device 'cpu:9999'"),
+        ({"device": jax.devices()[0]}, "device must be a name, such as 'cpu'"),
+        ({"class_weight": {0: -1, 1: 1}}, "class_weight must not be negative"),
         ({"class_weight": "even"}, "class_weight"),
         (
             {"early_stopping": True, "validation_fraction": 0.001},
@@ -435,6 +438,30 @@ def test_partial_fit_learns_the_classes_once(table):
     assert model.n_iter_ == 1
     assert len(model.loss_curve_) == 32
     assert model.score(X, names) > 0.9
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("first", [np.float32, np.float64])
+def test_partial_fit_goes_on_in_the_type_of_the_new_features(table, solver, first):
+    X, y = table
+    model = MLPClassifier(solver=solver, random_state=0)
+    model.partial_fit(X.astype(first), y, classes=[0, 1])
+    second = np.float64 if first == np.float32 else np.float32
+    model.partial_fit(X.astype(second), y)
+    assert model.coefs_[0].dtype == second
+    alike = MLPClassifier(solver=solver, random_state=0)
+    for _ in range(2):
+        alike.partial_fit(X, y, classes=[0, 1])
+    np.testing.assert_allclose(model.coefs_[0], alike.coefs_[0], rtol=1e-4, atol=1e-6)
+
+
+def test_early_stopping_names_the_part_without_weight(table):
+    X, y = table
+    weight = np.zeros(len(y))
+    weight[0] = 1  # in one of both parts
+    model = MLPClassifier(early_stopping=True, random_state=0)
+    with pytest.raises(ValueError, match=r"zero for every row of the .* part: give another"):
+        model.fit(X, y, sample_weight=weight)
 
 
 def test_partial_fit_refuses_what_it_cannot_do(table):

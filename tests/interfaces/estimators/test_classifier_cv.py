@@ -1,3 +1,6 @@
+import warnings
+
+import jax
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -6,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 
-from jaxmlp import MLPClassifier, MLPClassifierCV
+from jaxmlp import MLPClassifier, MLPClassifierCV, init_params
 
 X, Y = make_moons(90, noise=0.2, random_state=0)
 GRID = {"hidden_layer_sizes": [(), 4, (4, 3)], "learning_rate_init": [0.01, 0.1]}
@@ -81,10 +84,6 @@ def test_a_score_is_that_of_the_estimators_best_epoch():
 
 
 def best_score(network, search, train, test, weight):
-    import jax
-
-    from jaxmlp import init_params
-
     key = jax.random.key(np.random.RandomState(0).randint(2**31))
     init_key, _ = jax.random.split(key)
     with jax.enable_x64(True):
@@ -113,6 +112,22 @@ def test_without_refit_there_is_nothing_to_predict_by():
     assert model.n_splits_ == 2
     with pytest.raises(NotFittedError):
         model.predict(X)
+
+
+def test_refitting_warns_of_nothing_and_leaves_the_filters_alone(recwarn):
+    before = list(warnings.filters)
+    MLPClassifierCV([()], [0.1], cv=2, max_iter=5, random_state=0).fit(X, Y)
+    assert warnings.filters == before
+    assert not recwarn.list
+
+
+def test_folds_without_weight_are_named():
+    weight = np.ones(len(X))
+    weight[: len(X) // 3] = 0
+    with pytest.raises(ValueError, match="zero for every row of a fold: give another cv"):
+        MLPClassifierCV([()], [0.1], cv=KFold(3), max_iter=5).fit(X, Y, weight)
+    with pytest.raises(ValueError, match="device must be a name"):
+        MLPClassifierCV([()], [0.1], device=jax.devices()[0]).fit(X, Y)
 
 
 def test_it_is_an_estimator_among_others():

@@ -68,3 +68,5 @@ def test_reasons_and_wishes(frame):
         TablePreprocessor().fit(X[["constant"]])
     with pytest.raises(DataError, match="nope"):
         TablePreprocessor(columns={"nope": "drop"}).fit(X)
+    with pytest.raises(DataError, match=r"column 'flag' can be numeric, .*, not 'numerc'"):
+        TablePreprocessor(columns={"flag": "numerc"}).fit(X)

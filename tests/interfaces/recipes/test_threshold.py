@@ -33,6 +33,15 @@ def test_no_threshold_has_a_better_metric(seed, name):
     assert reached == pytest.approx(all_values(probs, y, METRICS[name]).max())
 
 
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("label", [0, 1])
+def test_rows_of_one_label_have_a_threshold_too(name, label):
+    probs = np.array([0.2, 0.4, 0.9], np.float32)
+    found = choose_threshold(probs, np.full(3, label, np.int32), name)
+    assert 0 < found < 1
+    assert name == "f1" or ((probs >= found) == label).all()
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("costs", [Costs(1, 1), Costs(1, 9), Costs(20.0, 0.5)])
 def test_no_threshold_is_cheaper(seed, costs):
