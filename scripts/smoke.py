@@ -5,11 +5,20 @@ For machines where the test suite does not run: another Python, an accelerator.
     python scripts/smoke.py
 """
 
+import warnings
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from sklearn import neural_network
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
 
 from jaxmlp import (
+    MLPClassifier,
     bce_with_logits,
     ensemble_proba,
     fit,
@@ -55,6 +64,29 @@ def norm_error(key: jax.Array, layer_sizes: tuple[int, ...], n: int) -> float:
     expected = jnp.sqrt(sum(squares))
     actual = norms(jax.jit(loss_factors)(params, X, y))
     return float(jnp.max(jnp.abs(actual - expected) / expected))
+
+
+def check_estimator() -> None:
+    """The estimator beside scikit-learn's, from the same random state, and in its tools."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    params = {
+        "hidden_layer_sizes": 8,
+        "solver": "sgd",
+        "random_state": 0,
+        "max_iter": 20,
+        "learning_rate_init": 0.1,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        ours = MLPClassifier(**params).fit(X, y)
+        theirs = neural_network.MLPClassifier(**params).fit(X, y)
+        grid = GridSearchCV(ours, {"alpha": [1e-4, 1e-2]}, cv=2).fit(X, y)
+    off = np.abs(np.subtract(ours.loss_curve_, theirs.loss_curve_)).max()
+    if not off <= 1e-10:
+        raise SystemExit(f"the estimator's loss curve is off by {off}")
+    if not grid.best_score_ > 0.9:
+        raise SystemExit(f"a grid search has an accuracy of {grid.best_score_}")
 
 
 def main() -> None:
@@ -115,6 +147,7 @@ def main() -> None:
         accuracy = float((is_positive == y[700:]).mean())
     if not accuracy > 0.95:
         raise SystemExit(f"the ensemble of a search has an accuracy of {accuracy}")
+    check_estimator()
     print(f"gradients within 1e-12 of jax.grad; xor learned to a loss of {loss:.3f}")
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the pinned run-time dependencies on the oldest Python supported (3.11, which gets
-# an older jax) and runs a short end-to-end check there.
+# an older jax), with the oldest scikit-learn, and runs a short end-to-end check there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,7 @@ pip="-m pip --disable-pip-version-check --quiet"
 if [ ! -e .venv-oldest/ready ] || [ requirements/run.txt -nt .venv-oldest/ready ]; then
   "$python" -m venv .venv-oldest
   .venv-oldest/bin/python $pip install --require-hashes --no-deps -r requirements/run.txt
+  .venv-oldest/bin/python $pip install --no-deps scikit-learn==1.7.2
   .venv-oldest/bin/python $pip install --no-deps --no-build-isolation --editable .
   touch .venv-oldest/ready
 fi
@@ -31,6 +32,7 @@ import json, sys
 report = json.load(open(sys.argv[1]))
 assert report["test"]["accuracy"] >= 0.95, report["test"]
 versions = report["versions"]
-print(f"smoke: python {versions['python']}, jax {versions['jax']}: "
+print(f"smoke: python {versions['python']}, jax {versions['jax']}, "
+      f"scikit-learn {versions['scikit-learn']}: "
       f"test accuracy {report['test']['accuracy']:.4f}")
 PYTHON

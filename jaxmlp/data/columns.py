@@ -60,7 +60,7 @@ def infer_kinds(
         if name not in features:
             what = "is the target" if name == target else "is not in the table"
             raise DataError(
-                f"--column {name}: it {what} (the features are: {shorten(features)})"
+                f"column {name!r} {what} (the features are: {shorten(features)})"
             )
     used: dict[str, Kind] = {}
     dropped: dict[str, str] = {}
@@ -203,17 +203,33 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
 
 
 def _parse_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
-    """Reads numbers given as text, as a file does whose other values are missing."""
+    """Reads numbers and times of day given as text, as pandas leaves the latter."""
     values = np.full(len(column), np.nan)
     for row, text in enumerate(as_texts(column, name).to_pylist()):
         try:
-            values[row] = float(text or "nan")
+            values[row] = _number(text or "nan")
         except ValueError:
             raise DataError(
                 f"column {name!r}, row {row}: {text!r} is not a number, "
                 "and one is needed there"
             ) from None
     return values
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        if ":" not in text:
+            raise
+        time = datetime.time.fromisoformat(text.strip())
+        since = datetime.timedelta(
+            hours=time.hour,
+            minutes=time.minute,
+            seconds=time.second,
+            microseconds=time.microsecond,
+        )
+        return since.total_seconds()
 
 
 def _microseconds(column: pa.ChunkedArray) -> NDArray[np.float64]:

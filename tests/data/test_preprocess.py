@@ -251,9 +251,9 @@ def test_wishes_go_before_types(table):
     kinds = infer_kinds(table, "y", wishes)
     assert kinds.used["flag"] == "categorical"
     assert kinds.dropped == {"x": "you said so"}
-    with pytest.raises(DataError, match="--column z: it is not in the table"):
+    with pytest.raises(DataError, match="column 'z' is not in the table"):
         infer_kinds(table, "y", {"z": "drop"})
-    with pytest.raises(DataError, match="--column y: it is the target"):
+    with pytest.raises(DataError, match="column 'y' is the target"):
         infer_kinds(table, "y", {"y": "drop"})
 
 

@@ -513,3 +513,33 @@ def test_numbers_read_as_text_are_noted_and_blanks_are_missing(cli, tmp_path):
     )
     rules = {rule.name: rule for rule in load_model(tmp_path / "m").preprocessor.rules}
     assert (rules["a"].kind, rules["b"].kind) == ("numeric", "categorical")
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        ("00005", "00015", "00014"),
+        ("7.0", "7.50", "8.0"),
+        ("True", "False", "True"),
+        ("2011-02-09T00:00:00", "2011-02-10T00:00:00", "x"),
+    ],
+    ids=str,
+)
+def test_categories_are_the_texts_of_the_file(cli, tmp_path, levels):
+    rng = np.random.default_rng(0)
+    code = rng.integers(3, size=300)
+    is_yes = rng.random(300) < np.array([0.1, 0.9, 0.5])[code]
+    lines = [f"{levels[c]},{x:.3f},{int(y)}" for c, x, y in
+             zip(code, rng.normal(size=300), is_yes, strict=True)]  # fmt: skip
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["zip,x,bought", *lines]) + "\n")
+    flags = ("--target", "bought", "--column", "zip=categorical", *SMALL)
+    report = json.loads(cli("train", table, *flags, "--out", tmp_path / "m", "--json").out)
+    columns = json.loads((tmp_path / "m" / "model.json").read_text())["columns"]
+    assert set(columns[0]["levels"]) == set(levels)
+    # The same rows, read again.
+    whole = json.loads(cli("evaluate", tmp_path / "m", table, "--json").out)
+    assert whole["roc_auc"] > 0.62
+    assert abs(whole["roc_auc"] - report["validation"]["roc_auc"]) < 0.15
+    explained = cli("explain", tmp_path / "m", "--train", table, "--row", "3", "--json")
+    assert explained.code == 0

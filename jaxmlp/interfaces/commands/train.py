@@ -334,7 +334,9 @@ def train(
         asked = _ensemble_recipe(common, of_lecture, ensemble, budget)
     rule = _rule(threshold, cost_fp, cost_fn)
     _configure(device, dtype)
-    table = breast_cancer_table() if data is None else read_table(data)
+    # As prediction will read them: a level is the text in the file, such as 00501.
+    texts = [name for name, wish in asked.columns.items() if wish == "categorical"]
+    table = breast_cancer_table() if data is None else read_table(data, text_columns=texts)
     with about(data), progress(quiet=quiet or as_json) as callback:
         shows = not quiet and not as_json
         watch = Watch(print_columns if shows else _ignore, callback)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from jaxmlp.core.validate import check_count
 from jaxmlp.data.columns import Wish, decode, infer_kinds
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.frames import as_table
@@ -60,7 +61,9 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
 
         Raises:
           DataError: The table cannot be used; names the column.
+          ValueError: n_knots is negative.
         """
+        check_count("n_knots", self.n_knots, least=0)
         table = as_table(X)
         kinds = infer_kinds(table, "", self.columns)
         columns = decode(table, kinds.used)

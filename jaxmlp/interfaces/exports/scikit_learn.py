@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmlp.core import Params
+from jaxmlp.core import Layer, Params
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes
 from jaxmlp.interfaces.model import Model
@@ -32,6 +32,7 @@ def to_sklearn(model: Model | Params) -> "MLPClassifier | VotingClassifier":
 
     Raises:
       DataError: The labels are fractions, which scikit-learn takes for a regression's.
+      TypeError: It is neither a model nor parameters.
 
     Example:
       >>> import jax
@@ -41,6 +42,11 @@ def to_sklearn(model: Model | Params) -> "MLPClassifier | VotingClassifier":
       >>> classifier.predict_proba(np.zeros((1, 3)))
       array([[0.5, 0.5]])
     """
+    if not isinstance(model, Model) and not (model and isinstance(model[0], Layer)):
+        raise TypeError(
+            "model must be a model, such as load_model reads, or parameters, not "
+            f"{type(model).__name__}"
+        )
     networks, classes = (
         (model.networks, model.classes)
         if isinstance(model, Model)

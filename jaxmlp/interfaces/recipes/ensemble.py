@@ -214,7 +214,7 @@ def _trained(
     notes = []
     if len(found.members) < n_folds:
         notes.append(
-            f"the ensemble has {len(found.members)} networks, not {n_folds}: the budget of "
+            f"the ensemble has {len(found.members)} of {n_folds} networks: the budget of "
             "time was spent, or no validation loss of the others was finite"
         )
     return Trained(

@@ -460,7 +460,9 @@ def test_early_stopping_names_the_part_without_weight(table):
     weight = np.zeros(len(y))
     weight[0] = 1  # in one of both parts
     model = MLPClassifier(early_stopping=True, random_state=0)
-    with pytest.raises(ValueError, match=r"zero for every row of the .* part: give another"):
+    with pytest.raises(
+        ValueError, match=r"zero for every row of the .* part: give another"
+    ):
         model.fit(X, y, sample_weight=weight)
 
 

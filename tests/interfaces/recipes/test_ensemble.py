@@ -128,7 +128,7 @@ def test_wide_tables_have_no_knots(monkeypatch):
 def test_spent_budget_gives_the_networks_so_far(cli, data, tmp_path):
     finished = train(cli, data, tmp_path / "m", "--hidden", "0", "--budget", "0.001")
     assert finished.code == 0
-    assert "the ensemble has 1 networks, not 3: the budget of time was spent" in (
+    assert "the ensemble has 1 of 3 networks: the budget of time was spent" in (
         finished.err
     )
     probs, _ = load_model(tmp_path / "m").predict(read_table(data))
@@ -211,7 +211,7 @@ def test_threshold_is_chosen_stored_and_used(cli, data, tmp_path):
         (("--column", "x"), "'x' is not NAME=KIND"),
         (("--column", "x=text"), "'x=text' is not NAME=KIND"),
         (("--column", "x=drop", "--column", "x=numeric"), "given twice"),
-        (("--column", "nope=drop"), "--column nope: it is not in the table"),
+        (("--column", "nope=drop"), "column 'nope' is not in the table"),
         (("--column", "job=numeric"), "column 'job', row "),
         (("--column", "job=date"), "is not a date such as"),
         (("--threshold", "2"), "'2' is neither a probability"),
