@@ -12,7 +12,8 @@ if [ -z "$python" ] || ! "$python" --version >/dev/null 2>&1; then
   exit 1
 fi
 pip="-m pip --disable-pip-version-check --quiet"
-if [ ! -e .venv-oldest/ready ] || [ requirements/run.txt -nt .venv-oldest/ready ]; then
+if [ ! -e .venv-oldest/ready ] || [ requirements/run.txt -nt .venv-oldest/ready ] ||
+  [ scripts/smoke_oldest_python.sh -nt .venv-oldest/ready ]; then
   "$python" -m venv .venv-oldest
   .venv-oldest/bin/python $pip install --require-hashes --no-deps -r requirements/run.txt
   .venv-oldest/bin/python $pip install --no-deps scikit-learn==1.7.2
