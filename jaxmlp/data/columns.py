@@ -220,16 +220,11 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        if ":" not in text:
-            raise
         time = datetime.time.fromisoformat(text.strip())
-        since = datetime.timedelta(
-            hours=time.hour,
-            minutes=time.minute,
-            seconds=time.second,
-            microseconds=time.microsecond,
-        )
-        return since.total_seconds()
+        if ":" not in text or time.tzinfo is not None:
+            raise
+        midnight = datetime.datetime.min
+        return (datetime.datetime.combine(midnight, time) - midnight).total_seconds()
 
 
 def _microseconds(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -9,6 +9,14 @@ import pyarrow as pa
 from jaxmlp.data.columns import as_texts
 from jaxmlp.data.errors import DataError
 
+# What Arrow raises on values of several types, of none that it knows, or too large for it.
+_UNFIT = (
+    pa.ArrowInvalid,
+    pa.ArrowTypeError,
+    pa.ArrowNotImplementedError,
+    OverflowError,
+)
+
 
 def as_table(frame: Any) -> pa.Table:
     """Brings a table into pyarrow's form.
@@ -55,7 +63,7 @@ def _with_distinct_names(table: pa.Table) -> pa.Table:
 def _from_pandas(column: Any, name: str) -> pa.Array | pa.ChunkedArray:
     try:
         return pa.array(column, from_pandas=True)
-    except (*_UNFIT, OverflowError):
+    except _UNFIT:
         pass
     if np.asarray(column).dtype != object:
         raise DataError(f"column {name!r} holds {column.dtype}, which no table can hold")
@@ -66,14 +74,11 @@ def _from_pandas(column: Any, name: str) -> pa.Array | pa.ChunkedArray:
     return pa.array([None if v is None else _as_text(v, name) for v in values])
 
 
-_UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
-
-
 def _as_text(value: Any, name: str) -> str:
     """The category that a column of such values alone would make of it."""
     try:
         text: str = as_texts(pa.array([value]), name)[0].as_py()
-    except (*_UNFIT, OverflowError):
+    except _UNFIT:
         return str(value)
     return text
 

@@ -227,7 +227,8 @@ def run() -> None:
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except typer.TyperException as error:
-        code = _fail(error.format_message())
+        # Its validator says so before a sentence that says it all.
+        code = _fail(error.format_message().replace(": Value error, ", ": "))
     except (DataError, OSError, UnicodeError) as error:
         code = _fail(str(error))
     if code == _INTERRUPTED:  # typer's code for Ctrl-C

@@ -336,6 +336,17 @@ def test_text_where_numbers_were_is_read_or_named():
         decode(pa.table({"x": ["1.5", "many"]}), kinds)
 
 
+def test_times_of_day_may_be_texts():
+    times = [datetime.time(7, 7, 25), datetime.time(0, 0, 0, 500_000), None]
+    as_times = decode(pa.table({"x": pa.array(times, pa.time64("us"))}), {"x": "numeric"})
+    texts = pa.table({"x": [None if time is None else str(time) for time in times]})
+    np.testing.assert_array_equal(decode(texts, {"x": "numeric"})["x"], as_times["x"])
+    np.testing.assert_array_equal(as_times["x"], [25645, 0.5, np.nan])
+    for text in ("07:07:25+01:00", "25:00", "0707x"):
+        with pytest.raises(DataError, match="is not a number"):
+            decode(pa.table({"x": [text]}), {"x": "numeric"})
+
+
 def test_numbers_where_text_was_are_categories():
     columns = decode(pa.table({"c": [1, 2]}), {"c": "categorical"})
     assert columns["c"].to_pylist() == ["1", "2"]

@@ -543,3 +543,12 @@ def test_categories_are_the_texts_of_the_file(cli, tmp_path, levels):
     assert abs(whole["roc_auc"] - report["validation"]["roc_auc"]) < 0.15
     explained = cli("explain", tmp_path / "m", "--train", table, "--row", "3", "--json")
     assert explained.code == 0
+
+
+def test_a_choice_that_is_none_is_said_plainly(cli, data):
+    failed = cli("train", data, "--target", "bought", "--dtype", "foo")
+    assert failed.code == 2
+    assert failed.err == (
+        "jaxmlp: error: Invalid value for '--dtype': 'foo' is not one of 'float32', "
+        "'bfloat16', 'float64'.\n"
+    )

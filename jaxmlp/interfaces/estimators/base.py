@@ -72,6 +72,23 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # 
         """Computes the logarithms of both probabilities, `(n, 2)`; finite; X as above."""
         return log_expit(self._scores(X))
 
+    def score(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Computes the accuracy.
+
+        Args:
+          X: Features, `(n, p)`.
+          y: Labels, `(n,)`, as in `fit`.
+          sample_weight: Non-negative weights, `(n,)`.
+
+        Raises:
+          ValueError: As of `decision_function`.
+        """
+        # scikit-learn's metrics take no booleans in an array of objects.
+        accuracy: float = super().score(X, plain(np.asarray(y)), sample_weight)
+        return accuracy
+
     def _scores(self, X: ArrayLike) -> NDArray[np.float64]:
         # Of each class, so that neither probability loses its digits.
         logits = self.decision_function(X).astype(float)

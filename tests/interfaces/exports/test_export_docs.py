@@ -35,6 +35,9 @@ def churn_table(seed):
             "zone": pa.array([str(zone) for zone in rng.integers(1, 4, n)]),
             "joined": pa.array(dates, mask=gone[::-1].copy()),
             "active": pa.array(rng.random(n) < 0.5, mask=rng.random(n) < 0.1),
+            "at": pa.array(rng.integers(0, 86_400, n), pa.int32(), mask=gone).cast(
+                pa.time32("s")
+            ),
         }
     )
 
@@ -56,10 +59,10 @@ def run_page(cli):
 
 
 @pytest.mark.parametrize("hidden", [((8,),), ((), (16,), (8, 4))])
-@pytest.mark.parametrize("columns", [["usage", "joined", "active"], None])
+@pytest.mark.parametrize("columns", [["usage", "joined", "active", "at"], None])
 def test_every_reader_agrees_with_the_model(cli, tmp_path, monkeypatch, columns, hidden):
     monkeypatch.chdir(tmp_path)
-    old, new = (churn_table(seed).select(columns or range(5)) for seed in (0, 1))
+    old, new = (churn_table(seed).select(columns or range(6)) for seed in (0, 1))
     save_model(make_model(old, hidden), {}, "churn-model")
     write_table(new, Path("new.csv"))
     model = load_model("churn-model")
