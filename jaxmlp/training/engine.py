@@ -7,7 +7,7 @@ run into chunks changes no bit of it.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,29 @@ def is_active(state: RunState, epoch: jax.Array, settings: Settings) -> jax.Arra
     return epoch - best < patience
 
 
+class Sums(NamedTuple):
+    """What a run carries from step to step of an epoch.
+
+    Attributes:
+      params: Parameters after the last step.
+      opt_state: State of the optimiser.
+      loss: Sum of the steps' losses, each times its share, `()`.
+      share: Sum of the shares, `()`: of the rows' weights, or the number of steps where
+        all count alike.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    loss: jax.Array
+    share: jax.Array
+
+
+def start_sums(params: Params, opt_state: optax.OptState) -> Sums:
+    """Sums before an epoch's first step."""
+    zero = jnp.zeros((), params[0].w.dtype)
+    return Sums(params, opt_state, zero, zero)
+
+
 def run_epoch(
     epoch: jax.Array,
     state: RunState,
@@ -60,12 +83,108 @@ def run_epoch(
       data: Training and validation part.
       settings: What the program is specialised to.
     """
-    params, opt_state, measured = _train(
-        epoch, state.params, state.opt_state, hyper, order, data, settings
+    first_step = epoch * settings.plan.n_batches
+    sums, records = run_steps(
+        first_step,
+        start_sums(state.params, state.opt_state),
+        hyper,
+        order,
+        data,
+        settings,
     )
-    best = state.best
+    return end_epoch(epoch, sums, records, state.history, state.best, data, settings)
+
+
+def run_steps(
+    first_step: ArrayLike,
+    sums: Sums,
+    hyper: Hyper,
+    order: jax.Array,
+    data: Data,
+    settings: Settings,
+) -> tuple[Sums, StepRecord | None]:
+    """Takes the steps of an epoch, or, where rows come in windows, those of a window.
+
+    Args:
+      first_step: Number of the first of them in the run, from 0.
+      sums: Sums of the epoch before them.
+      hyper: Step size and penalty.
+      order: Row numbers of the mini-batches, `(n_batches * batch_size,)`.
+      data: The rows.
+      settings: What the program is specialised to.
+    """
+    optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
+    plan = settings.plan
+    step = partial(_step, optimizer=optimizer, settings=settings)
+
+    def objective(i: ArrayLike, params: Params) -> Objective:
+        gradient_fn = settings.gradient_fn
+        if settings.dropout is not None and hyper.dropout_key is not None:
+            key = jax.random.fold_in(hyper.dropout_key, first_step + i)
+            masks = draw_masks(key, params, plan.batch_size, settings.dropout)
+            gradient_fn = partial(loss_and_grads_dropped, masks=masks)
+        return penalized(
+            gradient_fn, hyper.l2, settings.penalize_bias, settings.penalize_once
+        )
+
+    if plan.is_full_batch:
+        batch = (data.X, data.y, data.sample_weight)
+        params, opt_state, loss, record = step(
+            sums.params, sums.opt_state, batch, objective(0, sums.params)
+        )
+        return Sums(params, opt_state, loss, jnp.ones_like(loss)), record
+
+    # The losses are summed in the carry: stacking one output a step can make XLA copy
+    # whole buffers (jax issue 40101).
+    def scan_step(
+        sums: Sums, inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[Sums, StepRecord | None]:
+        i, rows = inputs
+        is_real = rows >= 0 if plan.has_padding else None
+        weight = _batch_weight(data, rows, is_real)
+        # Row -1, where there is no example, is the last row; its weight is 0.
+        batch = (data.X[rows], data.y[rows], weight)
+        params, opt_state, loss, record = step(
+            sums.params, sums.opt_state, batch, objective(i, sums.params)
+        )
+        counted = is_real if settings.penalize_once else weight
+        share = 1 if counted is None else jnp.sum(counted.astype(loss.dtype))
+        return (
+            Sums(params, opt_state, sums.loss + share * loss, sums.share + share),
+            record,
+        )
+
+    rows = order.reshape(plan.n_batches, plan.batch_size)
+    numbers = jnp.arange(plan.n_batches, dtype=jnp.int32)
+    return jax.lax.scan(scan_step, sums, (numbers, rows))
+
+
+def end_epoch(
+    epoch: jax.Array,
+    sums: Sums,
+    records: StepRecord | None,
+    history: dict[str, jax.Array],
+    best: BestEpoch | None,
+    data: Data,
+    settings: Settings,
+) -> RunState:
+    """Enters an epoch's loss into the history and looks at the validation part.
+
+    Args:
+      epoch: Number of the epoch, from 0.
+      sums: Sums over its steps.
+      records: What the steps recorded of the examples' gradients.
+      history: Curves before it.
+      best: Best epoch before it.
+      data: Holds the validation part, if there is one.
+      settings: What the program is specialised to.
+    """
+    # As a mini-batch does, an epoch without weight has a loss of 0.
+    measured = {"train_loss": sums.loss / jnp.where(sums.share > 0, sums.share, 1)}
+    if settings.diagnostics is not None and records is not None:
+        measured |= summarize(settings.diagnostics, records)
     if best is not None and data.X_val is not None and data.y_val is not None:
-        logits = forward(params, data.X_val)
+        logits = forward(sums.params, data.X_val)
         losses = bce_with_logits(logits, data.y_val)
         shares = mean_weights(losses, data.val_weight, losses.dtype)
         val_loss = jnp.sum(losses * shares)
@@ -76,76 +195,14 @@ def run_epoch(
                 raise ValueError(
                     f"metrics: {name!r} must return a scalar, not shape {value.shape}"
                 )
-        now = BestEpoch(params, epoch + 1, val_loss)
+        now = BestEpoch(sums.params, epoch + 1, val_loss)
         is_better = val_loss < best.val_loss  # False for NaN
         best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), now, best)
     history = {
         name: curve.at[epoch].set(measured[name].astype(curve.dtype))
-        for name, curve in state.history.items()
+        for name, curve in history.items()
     }
-    return RunState(params, opt_state, history, best)
-
-
-def _train(
-    epoch: jax.Array,
-    params: Params,
-    opt_state: optax.OptState,
-    hyper: Hyper,
-    order: jax.Array,
-    data: Data,
-    settings: Settings,
-) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
-    optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
-    plan, diagnostics = settings.plan, settings.diagnostics
-    step = partial(_step, optimizer=optimizer, settings=settings)
-
-    def objective(i: ArrayLike, params: Params) -> Objective:
-        gradient_fn = settings.gradient_fn
-        if settings.dropout is not None and hyper.dropout_key is not None:
-            key = jax.random.fold_in(hyper.dropout_key, epoch * plan.n_batches + i)
-            masks = draw_masks(key, params, plan.batch_size, settings.dropout)
-            gradient_fn = partial(loss_and_grads_dropped, masks=masks)
-        return penalized(
-            gradient_fn, hyper.l2, settings.penalize_bias, settings.penalize_once
-        )
-
-    def measure(loss: jax.Array, steps: StepRecord | None) -> dict[str, jax.Array]:
-        if diagnostics is None or steps is None:
-            return {"train_loss": loss}
-        return {"train_loss": loss, **summarize(diagnostics, steps)}
-
-    if plan.is_full_batch:
-        batch = (data.X, data.y, data.sample_weight)
-        target = objective(0, params)
-        params, opt_state, loss, record = step(params, opt_state, batch, target)
-        return params, opt_state, measure(loss, record)
-
-    # The losses are summed in the carry: stacking one output a step can make XLA copy
-    # whole buffers (jax issue 40101).
-    def scan_step(
-        carry: Any, inputs: tuple[jax.Array, jax.Array]
-    ) -> tuple[Any, StepRecord | None]:
-        i, rows = inputs
-        params, opt_state, loss_sum, weight_sum = carry
-        is_real = rows >= 0 if plan.has_padding else None
-        weight = _batch_weight(data, rows, is_real)
-        # Row -1, where there is no example, is the last row; its weight is 0.
-        batch = (data.X[rows], data.y[rows], weight)
-        target = objective(i, params)
-        params, opt_state, loss, record = step(params, opt_state, batch, target)
-        counted = is_real if settings.penalize_once else weight
-        share = 1 if counted is None else jnp.sum(counted.astype(loss.dtype))
-        return (params, opt_state, loss_sum + share * loss, weight_sum + share), record
-
-    zero = jnp.zeros((), data.y.dtype)
-    carry = (params, opt_state, zero, zero)
-    rows = order.reshape(plan.n_batches, plan.batch_size)
-    numbers = jnp.arange(plan.n_batches, dtype=jnp.int32)
-    carry, records = jax.lax.scan(scan_step, carry, (numbers, rows))
-    params, opt_state, loss_sum, weight_sum = carry
-    # As a mini-batch does, an epoch without weight has a loss of 0.
-    loss = loss_sum / jnp.where(weight_sum > 0, weight_sum, 1)
-    return params, opt_state, measure(loss, records)
+    return RunState(sums.params, sums.opt_state, history, best)
 
 
 def _step(
