@@ -18,9 +18,9 @@ Kind = Literal["numeric", "categorical", "date"]
 Wish = Literal["numeric", "categorical", "date", "drop"]
 """What a user says of a column."""
 
-Values: TypeAlias = NDArray[np.float64] | pa.Array
-"""Numeric: float64 `(n,)`, NaN where missing; dates: days since 1970-01-01, alike.
-Categorical: strings, null where missing."""
+Values: TypeAlias = NDArray[np.floating] | pa.Array
+"""Numeric: `(n,)`, NaN where missing, float32 of a column of float32 or float16, else float64; dates: days since 1970-01-01, float64. Categorical: strings, null where
+missing."""
 
 # "id", "customer_id", "customerID", "PassengerId"; not "paid" or "grid".
 _NAMES_OF_IDENTIFIERS = re.compile(r"(^|[^A-Za-z])[iI][dD]$|[a-z](ID|Id)$")
@@ -178,8 +178,12 @@ def _decoded(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return column
 
 
-def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+_NARROW = {pa.float16(), pa.float32()}
+
+
+def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.floating]:
     column = _decoded(column)
+    values: NDArray[np.floating]
     if pa.types.is_null(column.type):
         return np.full(len(column), np.nan)
     if pa.types.is_boolean(column.type):
@@ -189,7 +193,8 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
     elif pa.types.is_duration(column.type):
         values = _microseconds(column.cast(pa.duration("us"), safe=False)) / 1e6
     elif is_number(column.type):
-        values = np.array(column.cast(pa.float64(), safe=False), np.float64)
+        kind = pa.float32() if column.type in _NARROW else pa.float64()
+        values = column.cast(kind, safe=False).to_numpy()
     else:
         values = _parse_numbers(column, name)
     is_infinite = np.isinf(values)

@@ -31,7 +31,7 @@ def fingerprint(columns: Mapping[str, Values], y: NDArray[np.int32]) -> str:
     return total.hexdigest()
 
 
-def _numbers(values: NDArray[np.float64]) -> bytes:
+def _numbers(values: NDArray[np.floating]) -> bytes:
     with np.errstate(over="ignore"):
         numbers = values.astype("<f4")
     numbers[np.isnan(numbers)] = np.nan  # all that is missing has one pattern of bits

@@ -43,7 +43,13 @@ class Preprocessor:
 
     def encode(self, columns: Mapping[str, Values]) -> NDArray[np.float32]:
         """Makes the network's input, `(n, len(input_names))`."""
-        return np.concatenate([rule.encode(columns[rule.name]) for rule in self.rules], 1)
+        widths = [len(rule.input_names) for rule in self.rules]
+        ends = np.cumsum(widths)
+        n_rows = len(columns[self.rules[0].name])
+        X = np.empty((n_rows, ends[-1]), np.float32)
+        for rule, width, end in zip(self.rules, widths, ends, strict=True):
+            rule.encode(columns[rule.name], X[:, end - width : end])
+        return X
 
     def plain(self) -> "Preprocessor":
         """The same without knots."""
@@ -96,7 +102,7 @@ def fit_preprocessor(
     for name, values in columns.items():
         rule: Rule | str
         if isinstance(values, np.ndarray):
-            part = values[train]
+            part = values[train].astype(np.float64)
             kind: Literal["numeric", "date"] = "numeric"
             if (kinds or {}).get(name) == "date":
                 kind = "date"

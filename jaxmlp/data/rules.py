@@ -18,6 +18,8 @@ from jaxmlp.data.columns import Kind
 SMOOTH_CLIP = 3.0
 """Scaled values are bent to stay within ±3."""
 
+_MOST = 1e30  # of a centre or a scale, and by its inverse, for float32 to compute with
+
 
 @dataclass(frozen=True)
 class NumericRule:
@@ -62,25 +64,48 @@ class NumericRule:
         ends = zip(self.knots[:-1], self.knots[1:], strict=True)
         return names + [f"{self.name} from {low:.6g} to {high:.6g}" for low, high in ends]
 
-    def encode(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Makes the input columns, `(n, len(input_names))`."""
+    def encode(self, values: NDArray[np.floating], out: NDArray[np.float32]) -> None:
+        """Writes the input columns to `out`, `(n, len(input_names))`.
+
+        Computes in the values' own type, float32 where that is all that the table has.
+        """
+        if not (abs(self.center) < _MOST and 1 / _MOST < self.scale < _MOST):
+            values = values.astype(np.float64)  # float32 may not hold what follows
+        number = values.dtype.type
         is_missing = np.isnan(values)
-        imputed = np.where(is_missing, self.median, values)
-        # Divided before subtracting: the difference of two huge numbers may overflow. What
-        # overflows all the same is cut to a number that is finite and bent to 3 below.
-        with np.errstate(over="ignore"):
-            scaled = imputed / self.scale - self.center / self.scale
-        scaled = np.clip(scaled, -1e150, 1e150)
-        columns = np.empty((len(values), len(self.input_names)), np.float32)
-        columns[:, 0] = scaled / np.hypot(1, scaled / SMOOTH_CLIP)
+        if is_missing.any():
+            values = np.where(is_missing, number(self.median), values)
+        out[:, 0] = self._bent(values, number)
         if self.marks_missing:
-            columns[:, 1] = is_missing
-        for j, (low, high) in enumerate(zip(self.knots[:-1], self.knots[1:], strict=True)):
-            inside = np.clip(imputed, low, high)
-            # Halved, so that the distance of two huge knots does not overflow.
-            share = (inside / 2 - low / 2) / (high / 2 - low / 2)
-            columns[:, 1 + self.marks_missing + j] = share
-        return columns
+            out[:, 1] = is_missing
+        first = 1 + self.marks_missing
+        for j, (low, high) in enumerate(itertools.pairwise(self.knots), first):
+            # In float64, so that no two knots are one. Halved, so that the distance of two
+            # huge knots does not overflow.
+            inside = np.clip(values, low, high, dtype=np.float64)
+            out[:, j] = (inside / 2 - low / 2) / (high / 2 - low / 2)
+
+    def _bent(self, values: NDArray[np.floating], number: Any) -> NDArray[np.floating]:
+        """Scaled and bent; in place after the first step, for large tables."""
+        # What overflows is cut to a number whose square is finite, and bent to 3 all the
+        # same. float32 subtracts first, which keeps its few digits; float64 divides first,
+        # because the difference of two huge numbers may overflow.
+        most, square_most = (1e18, 1 / SMOOTH_CLIP**2)
+        with np.errstate(over="ignore"):
+            if number is np.float32:
+                scaled = values - number(self.center)
+                scaled /= number(self.scale)
+            else:
+                most = 1e150
+                scaled = values / self.scale
+                scaled -= self.center / self.scale
+        np.clip(scaled, number(-most), number(most), out=scaled)
+        length = scaled * scaled
+        length *= number(square_most)
+        length += number(1)
+        np.sqrt(length, out=length)
+        scaled /= length
+        return scaled
 
     def plain(self) -> "NumericRule":
         """The rule without its knots."""
@@ -116,17 +141,17 @@ class CategoricalRule:
         names += [f"{self.name} is another value"] * self.joins_rare
         return names + [f"{self.name} is missing"] * self.marks_missing
 
-    def encode(self, values: pa.Array) -> NDArray[np.float32]:
-        """Makes the input columns, `(n, len(input_names))`."""
+    def encode(self, values: pa.Array, out: NDArray[np.float32]) -> None:
+        """Writes the input columns to `out`, `(n, len(input_names))`."""
         found = pc.index_in(values, value_set=pa.array(self.levels, pa.string()))
         level = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
         is_missing = pc.is_null(values).to_numpy(zero_copy_only=False)
-        columns = level[:, None] == np.arange(len(self.levels))
+        n_levels = len(self.levels)
+        out[:, :n_levels] = level[:, None] == np.arange(n_levels)
         if self.joins_rare:
-            columns = np.column_stack([columns, (level < 0) & ~is_missing])
+            out[:, n_levels] = (level < 0) & ~is_missing
         if self.marks_missing:
-            columns = np.column_stack([columns, is_missing])
-        return columns.astype(np.float32)
+            out[:, -1] = is_missing
 
     def plain(self) -> "CategoricalRule":
         """The rule itself."""

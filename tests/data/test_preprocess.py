@@ -10,6 +10,7 @@ import pytest
 from jaxmlp.data.columns import decode, infer_kinds
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.preprocess import MAX_LEVELS, Preprocessor, fit_preprocessor
+from jaxmlp.data.rules import NumericRule
 
 N = 40
 
@@ -36,6 +37,10 @@ def prepare(table, train=None):
     train = np.arange(table.num_rows) if train is None else train
     preprocessor, dropped = fit_preprocessor(columns, train)
     return preprocessor, {**kinds.dropped, **dropped}, columns
+
+
+def encode(rule, values):
+    return Preprocessor((rule,)).encode({rule.name: values})
 
 
 def smooth_clip(z):
@@ -176,7 +181,7 @@ def fit_one(values, n_knots, train=None):
 def test_knots_are_quantiles():
     rule = fit_one(np.linspace(0, 8, 801), 9)
     np.testing.assert_allclose(rule.knots, np.arange(9), atol=0.011)
-    X = rule.encode(np.array([-1.0, 2.5, np.nan, 99]))[:, 1:]
+    X = encode(rule, np.array([-1.0, 2.5, np.nan, 99]))[:, 1:]
     missing = np.clip((4 - np.array(rule.knots[:-1])) / np.diff(rule.knots), 0, 1)
     np.testing.assert_allclose(X[0], 0)
     np.testing.assert_allclose(X[1], [1, 1, 0.5, 0, 0, 0, 0, 0], atol=0.02)
@@ -204,10 +209,10 @@ def test_knots_lie_where_a_column_of_mostly_zeros_is_not_zero():
 def test_few_values_are_their_own_knots(values, knots):
     rule = fit_one(values, 9)
     assert rule.knots == knots
-    X = rule.encode(values)
+    X = encode(rule, values)
     assert np.isfinite(X).all()
     assert rule.plain().knots == ()
-    np.testing.assert_array_equal(rule.plain().encode(values)[:, 0], X[:, 0])
+    np.testing.assert_array_equal(encode(rule.plain(), values)[:, 0], X[:, 0])
 
 
 def test_dates_are_days():
@@ -325,7 +330,8 @@ def test_numbers_of_any_type():
     )
     columns = decode(table, infer_kinds(table, "y").used)
     np.testing.assert_array_equal(columns["d"], [1.5, 2.5])
-    assert all(column.dtype == np.float64 for column in columns.values())
+    dtypes = {name: column.dtype for name, column in columns.items()}
+    assert dtypes == {"i": np.float64, "d": np.float64, "f": np.float32}
 
 
 def test_text_where_numbers_were_is_read_or_named():
@@ -361,3 +367,36 @@ def test_infinite_value_is_named():
 def test_missing_columns_are_named():
     with pytest.raises(DataError, match="lacks 2 columns that the model needs: b, c"):
         decode(pa.table({"a": [1]}), {"a": "numeric", "b": "numeric", "c": "numeric"})
+
+
+@pytest.mark.parametrize("marks_missing", [False, True])
+@pytest.mark.parametrize(
+    ("center", "scale"), [(0.0, 1.0), (1.7e9, 3e5), (-2e-3, 1e-9), (1e35, 1e33), (0, 1e-40)]
+)
+def test_float32_columns_are_computed_in_float32(center, scale, marks_missing):
+    z = np.random.default_rng(1).standard_cauchy(5000)
+    with np.errstate(over="ignore"):
+        narrow = (center + scale * z).astype(np.float32)
+    narrow[::7] = np.nan
+    center = float(np.float32(center))
+    rule = NumericRule("x", center, center, scale, marks_missing, knots=(-1.0, 0.5, 1.0))
+    X, wide = encode(rule, narrow), encode(rule, narrow.astype(np.float64))
+    assert np.abs(X[::7, 0]).max() == 0
+    np.testing.assert_allclose(
+        X, wide, rtol=0, atol=3 * 6e-7
+    )  # ten roundings of 3 in float32
+
+
+def test_narrow_types_keep_their_width():
+    table = pa.table(
+        {
+            "f": pa.array([1.5, None, np.nan], pa.float32()),
+            "half": pa.array(np.array([1, 2, np.nan], np.float16)),
+            "long": pa.array([1, None, 2**53], pa.int64()),
+        }
+    )
+    found = decode(table, dict.fromkeys(table.column_names, "numeric"))
+    assert [values.dtype for values in found.values()] == ["float32", "float32", "float64"]
+    np.testing.assert_array_equal(found["f"], np.float32([1.5, np.nan, np.nan]))
+    np.testing.assert_array_equal(found["half"], np.float32([1, 2, np.nan]))
+    np.testing.assert_array_equal(found["long"], [1, np.nan, 2**53])

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.tables import write_table
 from jaxmlp.interfaces.model import load_model
 from jaxmlp.privacy import epsilon
@@ -99,7 +100,8 @@ def test_bounds_make_the_preprocessing(cli, many, tmp_path):
         "job is missing",
     ]
     rule = preprocessor.rules[0]
-    found = rule.encode(np.array([-3.0, 1.0, 5.0, np.nan, 1e300]))
+    values = np.array([-3.0, 1.0, 5.0, np.nan, 1e300])
+    found = Preprocessor((rule,)).encode({rule.name: values})
     bent = 1 / np.sqrt(1 + 1 / 9)
     np.testing.assert_allclose(found[:, 0], [-bent, 0, bent, 0, 3], rtol=1e-6)
     assert found[:, 1].tolist() == [0, 0, 0, 1, 0]
