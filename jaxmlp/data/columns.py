@@ -19,8 +19,8 @@ Wish = Literal["numeric", "categorical", "date", "drop"]
 """What a user says of a column."""
 
 Values: TypeAlias = NDArray[np.floating] | pa.Array
-"""Numeric: `(n,)`, NaN where missing, float32 of a column of float32 or float16, else float64; dates: days since 1970-01-01, float64. Categorical: strings, null where
-missing."""
+"""Numeric: `(n,)`, NaN where missing, float32 of a column of float32 or float16, else
+float64; dates: days since 1970-01-01, float64. Categorical: strings, null where missing."""
 
 # "id", "customer_id", "customerID", "PassengerId"; not "paid" or "grid".
 _NAMES_OF_IDENTIFIERS = re.compile(r"(^|[^A-Za-z])[iI][dD]$|[a-z](ID|Id)$")
@@ -39,7 +39,11 @@ class Kinds(NamedTuple):
 
 
 def infer_kinds(
-    table: pa.Table, target: str, wishes: Mapping[str, Wish] | None = None
+    table: pa.Table,
+    target: str,
+    wishes: Mapping[str, Wish] | None = None,
+    *,
+    is_whole: bool = True,
 ) -> Kinds:
     """Reads the kinds of all columns but the target from their types.
 
@@ -47,6 +51,7 @@ def infer_kinds(
       table: The table.
       target: Name of the target column.
       wishes: What the user says of columns, which goes before what their types say.
+      is_whole: Whether these are all rows, so that a column without a value has none.
 
     Raises:
       DataError: A wish is for a column that is not there, or the target, or is none.
@@ -69,7 +74,7 @@ def infer_kinds(
         kind = _kind(column.type)
         if wish == "drop":
             dropped[name] = "you said so"
-        elif column.null_count == len(column):
+        elif is_whole and column.null_count == len(column):
             dropped[name] = "it has no value"
         elif wish is not None:
             used[name] = wish
@@ -86,12 +91,15 @@ def infer_kinds(
     return Kinds(used, dropped)
 
 
-def decode(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, Values]:
+def decode(
+    table: pa.Table, kinds: Mapping[str, Kind], first_row: int = 0
+) -> dict[str, Values]:
     """Brings the values of feature columns into plain form.
 
     Args:
       table: The table; further columns are ignored.
       kinds: The columns to take, and what they mean.
+      first_row: Number of the first row, for messages.
 
     Returns:
       The values of each column; see `Values`.
@@ -107,8 +115,8 @@ def decode(table: pa.Table, kinds: Mapping[str, Kind]) -> dict[str, Values]:
             f"the table lacks {len(absent)} column{plural} that the model needs: "
             f"{shorten(absent)}"
         )
-    read = {"numeric": _numbers, "categorical": as_texts, "date": _days}
-    return {name: read[kind](table[name], name) for name, kind in kinds.items()}
+    read = {"numeric": _numbers, "categorical": _texts, "date": _days}
+    return {name: read[kind](table[name], name, first_row) for name, kind in kinds.items()}
 
 
 def explain_texts(columns: Mapping[str, Values]) -> dict[str, str]:
@@ -181,7 +189,11 @@ def _decoded(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 _NARROW = {pa.float16(), pa.float32()}
 
 
-def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.floating]:
+def _texts(column: pa.ChunkedArray, name: str, _: int) -> pa.Array:
+    return as_texts(column, name)
+
+
+def _numbers(column: pa.ChunkedArray, name: str, first_row: int) -> NDArray[np.floating]:
     column = _decoded(column)
     values: NDArray[np.floating]
     if pa.types.is_null(column.type):
@@ -196,10 +208,10 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.floating]:
         kind = pa.float32() if column.type in _NARROW else pa.float64()
         values = column.cast(kind, safe=False).to_numpy()
     else:
-        values = _parse_numbers(column, name)
+        values = _parse_numbers(column, name, first_row)
     is_infinite = np.isinf(values)
     if is_infinite.any():
-        row = int(is_infinite.argmax())
+        row = first_row + int(is_infinite.argmax())
         raise DataError(
             f"column {name!r}, row {row}: the value is infinite; "
             "leave it empty if it is unknown"
@@ -207,7 +219,9 @@ def _numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.floating]:
     return values
 
 
-def _parse_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+def _parse_numbers(
+    column: pa.ChunkedArray, name: str, first_row: int
+) -> NDArray[np.float64]:
     """Reads numbers and times of day given as text, as pandas leaves the latter."""
     values = np.full(len(column), np.nan)
     for row, text in enumerate(as_texts(column, name).to_pylist()):
@@ -215,7 +229,7 @@ def _parse_numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
             values[row] = _number(text or "nan")
         except ValueError:
             raise DataError(
-                f"column {name!r}, row {row}: {text!r} is not a number, "
+                f"column {name!r}, row {first_row + row}: {text!r} is not a number, "
                 "and one is needed there"
             ) from None
     return values
@@ -236,16 +250,16 @@ def _microseconds(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.array(column.cast(pa.int64()).cast(pa.float64(), safe=False), np.float64)
 
 
-def _days(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+def _days(column: pa.ChunkedArray, name: str, first_row: int) -> NDArray[np.float64]:
     column = _decoded(column)
     if pa.types.is_null(column.type):
         return np.full(len(column), np.nan)
     if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
-        column = _parse_dates(column, name)
+        column = _parse_dates(column, name, first_row)
     return _microseconds(column.cast(pa.timestamp("us"), safe=False)) / 86_400e6
 
 
-def _parse_dates(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _parse_dates(column: pa.ChunkedArray, name: str, first_row: int) -> pa.ChunkedArray:
     """Reads dates given as text, such as 2024-02-29 or 2024-02-29 13:05."""
     days: list[datetime.datetime | None] = []
     for row, text in enumerate(as_texts(column, name).to_pylist()):
@@ -253,8 +267,8 @@ def _parse_dates(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
             moment = datetime.datetime.fromisoformat(text.strip()) if text else None
         except ValueError:
             raise DataError(
-                f"column {name!r}, row {row}: {text!r} is not a date such as 2024-02-29, "
-                "and one is needed there"
+                f"column {name!r}, row {first_row + row}: {text!r} is not a date such as "
+                "2024-02-29, and one is needed there"
             ) from None
         if moment is not None and moment.tzinfo is not None:
             moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)

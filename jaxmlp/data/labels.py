@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,14 +55,19 @@ def find_classes(column: pa.ChunkedArray, target: str, positive: str | None) -> 
     Raises:
       DataError: A label is missing, there are not two values, or `positive` is neither.
     """
-    distinct = sorted(set(_labels(column, target)))
+    return choose_classes(code_labels(column, target)[0], target, positive)
+
+
+def choose_classes(labels: Iterable[Any], target: str, positive: str | None) -> Classes:
+    """`find_classes` from the target's distinct values."""
+    distinct = sorted(set(labels))
     if len(distinct) != 2:
         shown = shorten([repr(value) for value in distinct], most=5)
         raise DataError(
             f"target column {target!r} has {len(distinct)} distinct "
             f"value{'' if len(distinct) == 1 else 's'} ({shown}); two are needed"
         )
-    negative, default = (_storable(value) for value in distinct)
+    negative, default = map(_storable, distinct)
     if positive is None:
         return Classes(negative, default)
     for wanted in (positive, _canonical(positive)):
@@ -76,22 +82,31 @@ def find_classes(column: pa.ChunkedArray, target: str, positive: str | None) -> 
 
 
 def encode_labels(
-    column: pa.ChunkedArray, target: str, classes: Classes
+    column: pa.ChunkedArray, target: str, classes: Classes, first_row: int = 0
 ) -> NDArray[np.int32]:
     """Codes a target column as 0 and 1, `(n,)`.
+
+    Args:
+      column: The target column.
+      target: Its name, for messages.
+      classes: The two values.
+      first_row: Number of the first row, for messages.
 
     Raises:
       DataError: A label is missing or neither of the two.
     """
-    codes = {as_text(classes.negative): 0, as_text(classes.positive): 1}
-    texts = [as_text(value) for value in _labels(column, target)]
-    for row, text in enumerate(texts):
-        if text not in codes:
-            raise DataError(
-                f"target column {target!r}, row {row}: the label {text!r} is neither "
-                f"{classes.negative!r} nor {classes.positive!r}"
-            )
-    return np.array([codes[text] for text in texts], np.int32)
+    values, places = code_labels(column, target, first_row)
+    by_text = {as_text(classes.negative): 0, as_text(classes.positive): 1}
+    codes = np.array([by_text.get(as_text(value), -1) for value in values], np.int32)
+    y: NDArray[np.int32] = codes[places]
+    if (y < 0).any():
+        row = int(np.argmin(y))
+        raise DataError(
+            f"target column {target!r}, row {first_row + row}: the label "
+            f"{as_text(values[places[row]])!r} is neither {classes.negative!r} nor "
+            f"{classes.positive!r}"
+        )
+    return y
 
 
 def as_text(label: Any) -> str:
@@ -109,7 +124,14 @@ def _canonical(text: str) -> str:
     return as_text(number) if math.isfinite(number) else text
 
 
-def _labels(column: pa.ChunkedArray, target: str) -> list[Any]:
+def code_labels(
+    column: pa.ChunkedArray, target: str, first_row: int = 0
+) -> tuple[list[Any], NDArray[np.int32]]:
+    """Distinct values of a target column, and for each row its place among them.
+
+    Raises:
+      DataError: A label is missing or infinite, or the column holds none.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_nested(column.type) or _is_binary(column.type):
@@ -118,13 +140,17 @@ def _labels(column: pa.ChunkedArray, target: str) -> list[Any]:
     if is_missing.any():
         raise DataError(
             f"target column {target!r}: {is_missing.sum()} of {len(column)} labels are "
-            f"missing, the first in row {int(np.argmax(is_missing))}; remove these rows"
+            f"missing, the first in row {first_row + int(np.argmax(is_missing))}; remove "
+            "these rows"
         )
-    labels: list[Any] = column.to_pylist()
-    for row, label in enumerate(labels):
-        if isinstance(label, float) and math.isinf(label):
+    coded = pc.dictionary_encode(column).combine_chunks()
+    values: list[Any] = coded.dictionary.to_pylist()
+    places = coded.indices.to_numpy().astype(np.int32)
+    for place, value in enumerate(values):
+        if isinstance(value, float) and math.isinf(value):
+            row = first_row + int(np.argmax(places == place))
             raise DataError(f"target column {target!r}, row {row}: the label is infinite")
-    return labels
+    return values, places
 
 
 def _is_binary(kind: pa.DataType) -> bool:

@@ -1,0 +1,137 @@
+"""Rows of one part of a long table, prepared for the network, in an epoch's order."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.labels import encode_labels
+from jaxmlp.data.preprocess import Preprocessor
+from jaxmlp.data.stream.lanes import take_turns
+from jaxmlp.data.stream.parts import TRAIN
+from jaxmlp.data.stream.reading import Slice, read_group
+from jaxmlp.data.stream.survey import Survey
+
+Rows = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Network input, `(n, p)`, and labels in {0, 1}, `(n,)`."""
+
+N_LANES = 8
+"""Row groups that rows are taken from in turn, so that rows near in a file part."""
+
+
+class Place(NamedTuple):
+    """A slice to read: its group's number, its own, and how many of its rows are wanted."""
+
+    group: int
+    slice: int
+    n_rows: int
+
+
+class PartRows(NamedTuple):
+    """Reads a part of a table.
+
+    Attributes:
+      survey: Of the table.
+      preprocessor: What makes the network's input.
+      part: The part.
+      n_threads: Threads to read on.
+      process: Number of this process and of all: each reads its share of the row groups.
+    """
+
+    survey: Survey
+    preprocessor: Preprocessor
+    part: int = TRAIN
+    n_threads: int = 2
+    process: tuple[int, int] = (0, 1)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the part."""
+        return self.survey.sizes[self.part]
+
+    def shuffled(self, seed: tuple[int, ...], skip: int = 0) -> Iterator[Rows | int]:
+        """Rows of the part with row groups in random order, `N_LANES` of them in turn.
+
+        Args:
+          seed: Numbers that the order follows from.
+          skip: Rows to leave out at the beginning.
+
+        Yields:
+          Rows, or the number of rows that another process reads.
+        """
+        order = np.random.default_rng(seed).permutation(len(self.survey.counts))
+        lanes = [self._places(order[i::N_LANES].tolist()) for i in range(N_LANES)]
+        lanes, skip = _skip(lanes, skip)
+        index, n_processes = self.process
+        is_mine = np.zeros(len(order), bool)
+        is_mine[order[index::n_processes]] = True
+        readers = [self._read(lane, is_mine) for lane in lanes]
+        for rows in take_turns(readers, self.n_threads):
+            yield _without(rows, skip)
+            skip = 0
+
+    def in_order(self) -> Iterator[Rows]:
+        """This process's rows of the part, nearly in the order of the files."""
+        groups = range(self.process[0], len(self.survey.counts), self.process[1])
+        lanes = [self._places(groups[i :: self.n_threads]) for i in range(self.n_threads)]
+        is_mine = np.ones(len(self.survey.counts), bool)
+        for rows in take_turns(
+            [self._read(lane, is_mine) for lane in lanes], self.n_threads
+        ):
+            assert not isinstance(rows, int)
+            yield rows
+
+    def _places(self, groups: range | list[int]) -> deque[Place]:
+        counts = self.survey.counts
+        return deque(
+            Place(group, i, int(n[self.part]))
+            for group in groups
+            for i, n in enumerate(counts[group])
+        )
+
+    def _read(self, lane: deque[Place], is_mine: NDArray[np.bool_]) -> Iterator[Rows | int]:
+        while lane:
+            first = lane[0]
+            if not is_mine[first.group]:
+                yield lane.popleft().n_rows
+                continue
+            group = self.survey.reading.source.groups[first.group]
+            for found in read_group(self.survey.reading, group, first.slice):
+                place = lane.popleft()
+                rows = self._prepare(found)
+                if len(rows[1]) != place.n_rows:
+                    raise DataError(
+                        f"{group.file.path}: the file has changed since the run began; "
+                        "start the run anew"
+                    )
+                yield rows
+
+    def _prepare(self, found: Slice) -> Rows:
+        survey = self.survey
+        X = self.preprocessor.encode(found.columns)
+        target = survey.reading.target
+        y = encode_labels(found.table[target], target, survey.classes).astype(np.float32)
+        if survey.reading.fractions[self.part] == 1:
+            return X, y
+        rows = np.flatnonzero(found.parts == self.part)
+        return X[rows], y[rows]
+
+
+def _skip(lanes: list[deque[Place]], n_rows: int) -> tuple[list[deque[Place]], int]:
+    """Takes whole slices off as `take_turns` would, and says how many rows are left."""
+    turns = deque(lane for lane in lanes if lane)
+    while turns and turns[0][0].n_rows <= n_rows:
+        lane = turns.popleft()
+        n_rows -= lane.popleft().n_rows
+        if lane:
+            turns.append(lane)
+    return list(turns), n_rows
+
+
+def _without(rows: Rows | int, skip: int) -> Rows | int:
+    if isinstance(rows, int):
+        return rows - skip
+    return (rows[0][skip:], rows[1][skip:]) if skip else rows

@@ -1,0 +1,224 @@
+"""Parquet files as one long table, read a slice at a time."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from jaxmlp.data.errors import DataError, shorten
+from jaxmlp.data.tables import one_line
+
+SLICE_ROWS = 2**16
+"""Most rows read at once."""
+
+_SLICE_VALUES = 2**24  # so that a slice of a wide table is no larger
+_ENDINGS = (".parquet", ".csv", ".csv.gz", ".csv.bz2", ".csv.zst", ".tsv", ".txt")
+
+
+class File(NamedTuple):
+    """A file as it was when the run began.
+
+    Attributes:
+      path: Where it is.
+      size: Its bytes.
+      modified: Time of its last change in nanoseconds.
+    """
+
+    path: Path
+    size: int
+    modified: int
+
+
+class Group(NamedTuple):
+    """A row group: what Parquet lets one read apart from the rest of a file.
+
+    Attributes:
+      file: Its file.
+      number: Its number in the file.
+      n_rows: Its rows.
+      first_row: Rows before it in the file.
+    """
+
+    file: File
+    number: int
+    n_rows: int
+    first_row: int
+
+
+class Source(NamedTuple):
+    """Files read as one table.
+
+    Attributes:
+      groups: Their row groups, in the order of the files.
+      schema: Names and types of the columns.
+      slice_rows: Rows of a slice.
+    """
+
+    groups: tuple[Group, ...]
+    schema: pa.Schema
+    slice_rows: int
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The files, in order."""
+        return tuple(dict.fromkeys(group.file for group in self.groups))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all files."""
+        return sum(group.n_rows for group in self.groups)
+
+    def n_slices(self, group: Group) -> int:
+        """Slices of a row group."""
+        return -(-group.n_rows // self.slice_rows)
+
+
+def find_files(pattern: str | Path) -> list[Path]:
+    """Finds the files that a name, a pattern such as `part-*.parquet` or a folder means.
+
+    Raises:
+      DataError: There are none.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        found = [each for each in path.iterdir() if each.name.endswith(_ENDINGS)]
+    elif path.exists():
+        found = [path]
+    else:
+        found = [Path(each) for each in glob.glob(str(pattern), recursive=True)]
+    files = sorted(each for each in found if each.is_file())
+    if not files:
+        what = "no Parquet or CSV file in this folder" if path.is_dir() else "no such file"
+        raise DataError(f"{pattern}: {what}")
+    return files
+
+
+def open_source(paths: Sequence[Path]) -> Source:
+    """Looks at Parquet files: what they hold, not yet the values.
+
+    Args:
+      paths: The files, in the order of the rows.
+
+    Raises:
+      DataError: A file cannot be read, or its columns are not those of the others.
+    """
+    groups: list[Group] = []
+    schemas: list[pa.Schema] = []
+    for path in paths:
+        file = _mark(path)
+        try:
+            with pyarrow.parquet.ParquetFile(path) as parquet:
+                metadata, schema = parquet.metadata, parquet.schema_arrow
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"{path}: not a readable Parquet file: {one_line(error)}"
+            ) from error
+        _check_names(path, schema, schemas[0] if schemas else schema, paths[0])
+        schemas.append(schema.remove_metadata())
+        first_row = 0
+        for number in range(metadata.num_row_groups):
+            n_rows = metadata.row_group(number).num_rows
+            if n_rows:
+                groups.append(Group(file, number, n_rows, first_row))
+            first_row += n_rows
+    if not groups:
+        raise DataError(f"{paths[0]}: the table has no rows")
+    schema = _unify(schemas, paths)
+    most = max(1, _SLICE_VALUES // len(schema))
+    return Source(tuple(groups), schema, min(SLICE_ROWS, most))
+
+
+def read_slices(
+    source: Source, group: Group, columns: Sequence[str], start: int = 0
+) -> Iterator[pa.Table]:
+    """Reads a row group slice by slice; in memory is one, and pages of the file.
+
+    Args:
+      source: What it belongs to.
+      group: The row group.
+      columns: Columns to read.
+      start: The first slice wanted.
+
+    Raises:
+      DataError: The file is gone, is not as it was, or cannot be read; names the group.
+    """
+    check_unchanged(group.file)
+    n_seen, held = 0, pa.Table.from_batches([], _part(source.schema, columns))
+    try:
+        # Buffered: otherwise all of the group's bytes are read before its first row.
+        with pyarrow.parquet.ParquetFile(group.file.path, buffer_size=2**20) as parquet:
+            batches = parquet.iter_batches(
+                source.slice_rows, [group.number], list(columns), use_threads=False
+            )
+            for batch in batches:
+                table = pa.Table.from_batches([batch]).select(list(columns))
+                held = pa.concat_tables([held, table.cast(held.schema)])
+                while held.num_rows >= source.slice_rows:
+                    if n_seen >= start:
+                        yield held.slice(0, source.slice_rows)
+                    held, n_seen = held.slice(source.slice_rows), n_seen + 1
+    except (OSError, pa.ArrowException) as error:
+        check_unchanged(group.file)
+        where = f"{group.file.path}, row group {group.number}"
+        raise DataError(f"{where}: cannot be read: {one_line(error)}") from error
+    if held.num_rows and n_seen >= start:
+        yield held
+        n_seen += 1
+    if n_seen != source.n_slices(group):
+        raise DataError(
+            f"{group.file.path}, row group {group.number}: has not the {group.n_rows} rows "
+            "that the file says"
+        )
+
+
+def check_unchanged(file: File) -> None:
+    """Raises DataError if the file is gone, or not as it was when the run began."""
+    if _mark(file.path) != file:
+        raise DataError(
+            f"{file.path}: the file has changed since the run began; start the run anew"
+        )
+
+
+def _mark(path: Path) -> File:
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {one_line(error)}") from error
+    return File(path, stat.st_size, stat.st_mtime_ns)
+
+
+def _check_names(path: Path, schema: pa.Schema, first: pa.Schema, first_path: Path) -> None:
+    names = schema.names
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one")
+    if set(names) != set(first.names):
+        odd = sorted(set(names) ^ set(first.names))
+        raise DataError(
+            f"{path}: its columns are not those of {first_path}: only one of them has "
+            f"{shorten(odd, most=5)}"
+        )
+
+
+def _unify(schemas: Sequence[pa.Schema], paths: Sequence[Path]) -> pa.Schema:
+    schema = schemas[0]
+    for path, other in zip(paths, schemas, strict=True):
+        if other == schema:
+            continue
+        try:
+            schema = pa.unify_schemas([schema, other], promote_options="permissive")
+        except pa.ArrowException as error:
+            name = next(n for n in schema.names if schema.field(n) != other.field(n))
+            raise DataError(
+                f"{path}: column {name!r} holds {other.field(name).type}, and in the files "
+                f"before {schema.field(name).type}"
+            ) from error
+    return schema
+
+
+def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in columns])

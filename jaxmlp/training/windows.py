@@ -1,0 +1,213 @@
+"""Rows that come in blocks, gathered to windows, each in memory and shuffled as a whole."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmlp.training.arrays import as_finite, check_labels
+from jaxmlp.training.orders import Plan, draw_block
+
+Block = tuple[Any, ...]
+"""`(X, y)` or `(X, y, sample_weight)`: features `(n, p)`, labels and weights `(n,)`."""
+
+Blocks = Callable[[int, int], Iterator[Block | int]]
+"""`(epoch, skip) -> blocks` of an epoch, without its first `skip` rows; for rows that
+another process has, their number."""
+
+
+class Window(NamedTuple):
+    """Rows between two looks of the host.
+
+    Attributes:
+      plan: How its rows are cut into mini-batches.
+      order: Row numbers of the mini-batches, `(n_batches * batch_size,)`.
+      X: Features, `(n, p)`, or `(n, p + 1)` with a last column of ones.
+      y: Labels, `(n,)`.
+      sample_weight: Weights, `(n,)`, or None.
+      n_rows: Rows of the window.
+      is_last: Whether the epoch ends with it.
+    """
+
+    plan: Plan
+    order: NDArray[np.int32]
+    X: NDArray[Any]
+    y: NDArray[Any]
+    sample_weight: NDArray[Any] | None
+    n_rows: int
+    is_last: bool
+
+
+class Layout(NamedTuple):
+    """What windows are made like.
+
+    Attributes:
+      n_rows: Rows of all but the last of an epoch: a multiple of the batch size.
+      batch_size: Examples a step.
+      n_epochs: Length of the run.
+      drop_last: Whether an epoch's smaller last mini-batch is left out.
+      n_features: Columns of X.
+      augmented: Whether X gets a last column of ones.
+      dtype: Type of labels and weights.
+      compute_dtype: Type of the features.
+      class_weight: Weights of labels 0 and 1, `(2,)`, or None.
+    """
+
+    n_rows: int
+    batch_size: int
+    n_epochs: int
+    drop_last: bool
+    n_features: int
+    augmented: bool
+    dtype: np.dtype[Any]
+    compute_dtype: np.dtype[Any]
+    class_weight: NDArray[Any] | None
+
+
+def as_blocks(stream: Any) -> Blocks:
+    """Makes blocks of what a caller gives: an iterable, or a function of the epoch."""
+
+    def blocks(epoch: int, skip: int) -> Iterator[Block]:
+        found = stream(epoch) if callable(stream) else stream
+        for block in found:
+            if not isinstance(block, Sequence) or len(block) not in (2, 3):
+                raise ValueError(
+                    "stream must give blocks (X, y) or (X, y, sample_weight), not "
+                    f"{type(block).__name__}"
+                )
+            n = len(block[1])
+            if skip < n:
+                yield tuple(array[skip:] for array in block) if skip else tuple(block)
+            skip = max(0, skip - n)
+
+    return blocks
+
+
+def cut_windows(
+    blocks: Iterable[Block],
+    layout: Layout,
+    seed: tuple[int, ...],
+    epoch: int,
+    first: int = 0,
+) -> Iterator[Window]:
+    """Gathers an epoch's blocks to windows and draws the orders of their rows.
+
+    If one window holds the whole epoch, its order is that of `fit`, else each window has
+    an order of its own, drawn from the seed, the epoch and the window's number.
+
+    Args:
+      blocks: The rows.
+      layout: What the windows are like.
+      seed: Numbers that the orders follow from.
+      epoch: Number of the epoch, from 0.
+      first: Number of the first window.
+
+    Raises:
+      ValueError: A block does not hold what it should; names it and the row. Or there are
+        no rows.
+    """
+    number, n_seen = first, first * layout.n_rows
+    window = _Filling(layout)
+    for block in blocks:
+        rest = _Rows(*block)
+        try:
+            _check_block(rest, layout)
+            while len(rest.y):
+                if window.is_full:
+                    yield window.close(seed, epoch, number, is_last=False)
+                    window, number = _Filling(layout), number + 1
+                rest = window.take(rest)
+        except ValueError as error:
+            place = f"stream, epoch {epoch + 1}, the block from row {n_seen} on"
+            raise ValueError(f"{place}: {error}") from error
+        n_seen += len(block[1])
+    if not window.n_filled:
+        raise ValueError(f"stream gives no rows in epoch {epoch + 1}")
+    yield window.close(seed, epoch, number, is_last=True)
+
+
+class _Rows(NamedTuple):
+    X: NDArray[Any]
+    y: NDArray[Any]
+    weight: NDArray[Any] | None = None
+
+    def cut(self, start: int, stop: int | None = None) -> "_Rows":
+        weight = None if self.weight is None else self.weight[start:stop]
+        return _Rows(self.X[start:stop], self.y[start:stop], weight)
+
+
+def _check_block(rows: _Rows, layout: Layout) -> None:
+    """Raises ValueError unless the shapes are those of a block."""
+    n = len(rows.y)
+    if np.shape(rows.X) != (n, layout.n_features):
+        raise ValueError(
+            f"X must have shape ({n}, {layout.n_features}), as y and params want, not "
+            f"{np.shape(rows.X)}"
+        )
+    if rows.weight is not None and np.shape(rows.weight) != (n,):
+        raise ValueError(
+            f"sample_weight must have shape ({n},), not {np.shape(rows.weight)}"
+        )
+
+
+class _Filling:
+    """A window that is being filled."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout, self.n_filled = layout, 0
+        shape = (layout.n_rows, layout.n_features + layout.augmented)
+        self.X = np.empty(shape, layout.compute_dtype)
+        if layout.augmented:
+            self.X[:, -1] = 1
+        self.y = np.empty(layout.n_rows, layout.dtype)
+        self.weight: NDArray[Any] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return self.n_filled == self.layout.n_rows
+
+    def take(self, rows: _Rows) -> _Rows:
+        """Takes as many rows as there is room for, and gives back the others."""
+        layout, start = self.layout, self.n_filled
+        stop = min(layout.n_rows, start + len(rows.y))
+        taken = rows.cut(0, stop - start)
+        as_finite(
+            "X",
+            np.asarray(taken.X),
+            layout.compute_dtype,
+            out=self.X[start:stop, : layout.n_features],
+        )
+        y = check_labels("y", taken.y, stop - start, layout.dtype)
+        self.y[start:stop] = y
+        if taken.weight is not None or layout.class_weight is not None:
+            if self.weight is None:
+                self.weight = np.ones(layout.n_rows, layout.dtype)
+            self.weight[start:stop] = _weights(taken.weight, y, layout)
+        self.n_filled = stop
+        return rows.cut(stop - start)
+
+    def close(
+        self, seed: tuple[int, ...], epoch: int, number: int, *, is_last: bool
+    ) -> Window:
+        n, layout = self.n_filled, self.layout
+        plan = Plan(n, min(layout.batch_size, n), layout.n_epochs, layout.drop_last)
+        if number == 0 and is_last:
+            order = draw_block(seed, plan, epoch // plan.block)[epoch % plan.block]
+        else:
+            plan = plan._replace(batch_size=layout.batch_size, of_subset=True)
+            drawn = draw_block((*seed, epoch), plan._replace(n_epochs=1), number)
+            order = drawn[0]
+        weight = None if self.weight is None else self.weight[:n]
+        return Window(plan, order, self.X[:n], self.y[:n], weight, n, is_last)
+
+
+def _weights(given: NDArray[Any] | None, y: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    weight = np.ones(len(y), layout.dtype)
+    if given is not None:
+        weight = as_finite("sample_weight", np.asarray(given), layout.dtype)
+        if (weight < 0).any():
+            raise ValueError(f"sample_weight is negative at row {int(weight.argmin())}")
+    if layout.class_weight is not None:
+        weight = weight * layout.class_weight.astype(layout.dtype)[y.astype(int)]
+    return weight
