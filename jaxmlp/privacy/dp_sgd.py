@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
@@ -21,12 +22,13 @@ from jaxmlp.training.arrays import check_data
 from jaxmlp.training.diagnostics import Diagnostics, check_quantiles
 from jaxmlp.training.fit import FitProgress, FitResult, run_fit
 from jaxmlp.training.orders import draw_samples, plan_poisson, seed_of
+from jaxmlp.training.places import check_same, mesh_of
 from jaxmlp.training.state import History, MetricFn
 from jaxmlp.training.validate import (
     check_key,
     check_optimizer,
     check_params,
-    find_device,
+    find_place,
     make_settings,
 )
 
@@ -88,6 +90,7 @@ def dp_fit(
     metrics: Mapping[str, MetricFn] | None = None,
     norm_quantiles: Sequence[float] = (),
     device: jax.Device | str | None = None,
+    mesh: Mesh | None = None,
     callback: Callable[[DpFitProgress], object] | None = None,
     callback_every: int = 1,
 ) -> DpFitResult:
@@ -128,6 +131,8 @@ def dp_fit(
       norm_quantiles: Quantiles of the norms before clipping to record by epoch, as
         `"norm_q50"` for 0.5: what a good `max_grad_norm` is read from (not privately).
       device: As of `fit`.
+      mesh: As of `fit`, but for `batch_size`, which may be any. The noise is drawn once,
+        as on one device.
       callback: As of `fit`, with a `DpFitProgress`.
       callback_every: As of `fit`.
 
@@ -166,7 +171,24 @@ def dp_fit(
     sample_key, noise_key = jax.random.split(key)
     n_features, dtype = check_params(params)
     check_optimizer(optimizer)
-    device = find_device(device)
+    place = find_place(device, mesh)
+    check_same(
+        place,
+        key=key,
+        params=params,
+        X=X,
+        y=y,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        noise_multiplier=noise_multiplier,
+        max_grad_norm=max_grad_norm,
+        X_val=X_val,
+        y_val=y_val,
+        l2=l2,
+        patience=patience,
+        norm_quantiles=norm_quantiles,
+        callback_every=callback is not None and callback_every,
+    )
     data = check_data(
         X,
         y,
@@ -175,7 +197,7 @@ def dp_fit(
         X_val=X_val,
         y_val=y_val,
         augmented=True,
-        device=device,
+        device=place,
     )
     n_samples = data.X.shape[0]
     size = _check_size(batch_size, n_samples)
@@ -184,7 +206,11 @@ def dp_fit(
     _check_fits(stddev, max_norm, dtype)
     sample_data = jax.random.key_data(sample_key)
     plan = plan_poisson(
-        seed_of(sample_data), n_samples, size, check_count("n_epochs", n_epochs)
+        seed_of(sample_data),
+        n_samples,
+        size,
+        check_count("n_epochs", n_epochs),
+        1 if mesh is None else mesh.size,
     )
     guarantee = make_guarantee(
         noise,
@@ -214,6 +240,7 @@ def dp_fit(
         diagnostics=Diagnostics(
             check_quantiles("norm_quantiles", norm_quantiles), max_norm, noise_scale=False
         ),
+        mesh=mesh_of(place),
     )
 
     def look(now: FitProgress) -> object:
@@ -227,7 +254,7 @@ def dp_fit(
         settings._replace(plan=plan),
         l2=l2,
         opt_state=PrivateState(noise_key, jax.jit(optimizer.init)(params)),
-        device=device,
+        device=place,
         callback=None if callback is None else look,
         callback_every=callback_every,
     )

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxmlp.training.places import Place, put
 from jaxmlp.training.state import Data
 
 ClassWeight = Mapping[int, float] | Literal["balanced"] | None
@@ -28,7 +28,7 @@ def check_data(
     sample_weight_val: ArrayLike | None = None,
     class_weight: ClassWeight = None,
     augmented: bool = False,
-    device: jax.Device | None = None,
+    device: Place = None,
     names: tuple[str, str] = ("X", "y"),
 ) -> Data:
     """Validates training data and moves it to the device.
@@ -46,7 +46,7 @@ def check_data(
       class_weight: Weights by label, which multiply those of the rows, in the validation
         part too.
       augmented: Whether X gets a last column of ones.
-      device: Where the arrays shall be; None is JAX's default.
+      device: Where the arrays shall be; on a mesh, whole on each device.
       names: What the caller calls X and y, for messages.
 
     Returns:
@@ -75,7 +75,7 @@ def check_data(
         val_labels = check_labels("y_val", y_val, val.shape[0], dtype)
         val_weight = _val_weights(sample_weight_val, by_label, val_labels, dtype)
     arrays = (train, labels, weight, val, val_labels, val_weight)
-    return Data(*jax.device_put(arrays, device))
+    return Data(*put(arrays, device))
 
 
 def _features(

@@ -16,11 +16,12 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxmlp.core import Params, bce_with_logits, forward
-from jaxmlp.core.dropout import draw_masks, loss_and_grads_dropped
+from jaxmlp.core.dropout import Masks, draw_masks, loss_and_grads_dropped
 from jaxmlp.core.losses import mean_weights
 from jaxmlp.training.diagnostics import StepRecord, record_step, summarize
 from jaxmlp.training.objective import Objective, penalized
 from jaxmlp.training.orders import Orders, Plan, PoissonPlan
+from jaxmlp.training.places import replicate, share_out
 from jaxmlp.training.state import (
     BestEpoch,
     Data,
@@ -121,14 +122,15 @@ def run_steps(
         gradient_fn = settings.gradient_fn
         if settings.dropout is not None and hyper.dropout_key is not None:
             key = jax.random.fold_in(hyper.dropout_key, first_step + i)
-            masks = draw_masks(key, params, plan.batch_size, settings.dropout)
+            masks = _masks(key, params, settings)
             gradient_fn = partial(loss_and_grads_dropped, masks=masks)
         return penalized(
             gradient_fn, hyper.l2, settings.penalize_bias, settings.penalize_once
         )
 
     if plan.is_full_batch:
-        batch = (data.X, data.y, data.sample_weight)
+        features, labels = share_out((data.X, data.y), settings.mesh)
+        batch = (features, labels, replicate(data.sample_weight, settings.mesh))
         params, opt_state, loss, record = step(
             sums.params, sums.opt_state, batch, objective(0, sums.params)
         )
@@ -140,8 +142,11 @@ def run_steps(
         sums: Sums, inputs: tuple[jax.Array, jax.Array]
     ) -> tuple[Sums, StepRecord | None]:
         i, rows = inputs
-        is_real = rows >= 0 if plan.has_padding else None
-        weight = _batch_weight(data, rows, is_real)
+        # Each device looks at the weights of all rows, so that none waits for their sum.
+        rows = replicate(rows, settings.mesh)
+        is_real = replicate(rows >= 0 if plan.has_padding else None, settings.mesh)
+        weight = replicate(_batch_weight(data, rows, is_real), settings.mesh)
+        rows = share_out(rows, settings.mesh)
         # Row -1, where there is no example, is the last row; its weight is 0.
         batch = (data.X[rows], data.y[rows], weight)
         params, opt_state, loss, record = step(
@@ -184,7 +189,7 @@ def end_epoch(
     if settings.diagnostics is not None and records is not None:
         measured |= summarize(settings.diagnostics, records)
     if best is not None and data.X_val is not None and data.y_val is not None:
-        logits = forward(sums.params, data.X_val)
+        logits = _val_logits(sums.params, data.X_val, settings)
         losses = bce_with_logits(logits, data.y_val)
         shares = mean_weights(losses, data.val_weight, losses.dtype)
         val_loss = jnp.sum(losses * shares)
@@ -203,6 +208,15 @@ def end_epoch(
         for name, curve in history.items()
     }
     return RunState(sums.params, sums.opt_state, history, best)
+
+
+def _val_logits(params: Params, X: jax.Array, settings: Settings) -> jax.Array:
+    """Logits of the validation part, of which each device computes its share."""
+    if settings.mesh is None:
+        return forward(params, X)
+    n_empty = -X.shape[0] % settings.mesh.size
+    padded = share_out(jnp.pad(X, ((0, n_empty), (0, 0))), settings.mesh)
+    return replicate(forward(params, padded), settings.mesh)[: X.shape[0]]
 
 
 def _step(
@@ -233,6 +247,24 @@ def _step(
     )
     loss = found.value if settings.penalize_once else found.loss
     return optax.apply_updates(params, updates), opt_state, loss, record
+
+
+def _masks(key: jax.Array, params: Params, settings: Settings) -> Masks:
+    plan = settings.plan
+    assert settings.dropout is not None
+    n_drawn = min(plan.batch_size, plan.n_samples)
+    masks = draw_masks(key, params, n_drawn, settings.dropout)
+    if settings.mesh is None:
+        return masks
+    drawn = masks._replace(scales=())
+    if n_drawn % (4 * settings.mesh.size):
+        # A random word serves four rows: where these are not one device's, each device
+        # draws all of them rather than sends them.
+        drawn = replicate(drawn, settings.mesh)
+    # Drawn without the places left empty, a row's mask is the same on any mesh.
+    n_empty = plan.batch_size - n_drawn
+    drawn = jax.tree.map(lambda mask: jnp.pad(mask, ((0, n_empty), (0, 0))), drawn)
+    return share_out(drawn, settings.mesh)._replace(scales=masks.scales)
 
 
 def _batch_weight(
@@ -268,7 +300,8 @@ def run_one(
 
     def advance(epoch: jax.Array, state: RunState) -> RunState:
         order = orders[epoch % orders.shape[0]]
-        return run_epoch(epoch, state, hyper, order, data, settings)
+        state = run_epoch(epoch, state, hyper, order, data, settings)
+        return replicate(state, settings.mesh)
 
     def goes_on(epoch: jax.Array, state: RunState) -> jax.Array:
         return is_active(state, epoch, settings)

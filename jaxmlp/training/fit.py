@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core import Params
@@ -18,6 +19,15 @@ from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.engine import run_alone, run_in_chunks
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import make_orders
+from jaxmlp.training.places import (
+    Place,
+    any_process,
+    check_same,
+    copy_local,
+    mesh_of,
+    put,
+    replicate,
+)
 from jaxmlp.training.state import (
     Data,
     History,
@@ -35,7 +45,7 @@ from jaxmlp.training.validate import (
     check_opt_state,
     check_optimizer,
     check_params,
-    find_device,
+    find_place,
     make_settings,
 )
 
@@ -103,6 +113,7 @@ def fit(
     compute_dtype: DTypeLike | None = None,
     diagnostics: Diagnostics | None = None,
     device: jax.Device | str | None = None,
+    mesh: Mesh | None = None,
     callback: Callable[[FitProgress], object] | None = None,
     callback_every: int = 1,
 ) -> FitResult:
@@ -163,8 +174,11 @@ def fit(
         pass, so that it costs little.
       device: A JAX device, or `"cpu"`, `"gpu"` or `"tpu"`, or with a number, `"gpu:1"`;
         None is JAX's default.
+      mesh: Devices, in a mesh of one axis, that share out the rows of each mini-batch;
+        instead of `device`. They need `batch_size` to be a multiple of their number. A
+        mesh may reach over several processes, which all make the same call then.
       callback: Called with a `FitProgress` after every `callback_every` epochs and at the
-        end; whatever it returns that is true stops the run.
+        end; whatever it returns that is true stops the run, in all processes.
       callback_every: Epochs between two calls.
 
     Returns:
@@ -175,7 +189,8 @@ def fit(
 
     Guarantees:
       The same key, data and machine give the same bits, with or without a callback. The
-      orders of the examples are the same on every device.
+      orders of the examples are the same on every device. A mesh changes nothing but the
+      order in which sums are rounded.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -197,7 +212,25 @@ def fit(
     key_data = check_key(key)
     n_features, dtype = check_params(params)
     check_optimizer(optimizer)
-    device = find_device(device)
+    place = find_place(device, mesh)
+    check_same(
+        place,
+        key=key_data,
+        params=params,
+        X=X,
+        y=y,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        X_val=X_val,
+        y_val=y_val,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        l2=l2,
+        dropout=(dropout, input_dropout),
+        patience=patience,
+        opt_state=opt_state,
+        callback_every=callback is not None and callback_every,
+    )
     data = check_data(
         X,
         y,
@@ -209,7 +242,7 @@ def fit(
         sample_weight=sample_weight,
         class_weight=class_weight,
         augmented=gradient_fn is None,
-        device=device,
+        device=place,
     )
     settings = make_settings(
         data,
@@ -223,6 +256,7 @@ def fit(
         penalize_bias=penalize_bias,
         diagnostics=diagnostics,
         dropout=Dropout(dropout, input_dropout),
+        mesh=mesh_of(place),
     )
     return run_fit(
         key_data,
@@ -231,7 +265,7 @@ def fit(
         settings,
         l2=l2,
         opt_state=opt_state,
-        device=device,
+        device=place,
         callback=callback,
         callback_every=callback_every,
     )
@@ -245,18 +279,18 @@ def run_fit(
     *,
     l2: float,
     opt_state: optax.OptState | None,
-    device: jax.Device | None,
+    device: Place,
     callback: Callable[[FitProgress], object] | None,
     callback_every: int,
 ) -> FitResult:
     """Trains one network as `settings` say; arguments else as of `fit`."""
     l2 = check_l2("l2", l2)
     dtype = params[0].w.dtype
-    penalty = jax.device_put(np.asarray(l2, dtype), device) if l2 else None
-    hyper = Hyper(None, penalty, dropout_key(key_data, settings))
+    penalty = np.asarray(l2, dtype) if l2 else None
+    hyper = put(Hyper(None, penalty, dropout_key(key_data, settings)), device)
     callback_every = check_count("callback_every", callback_every)
     if device is not None:
-        params, opt_state = jax.device_put((params, opt_state), device)
+        params, opt_state = put((params, opt_state), device)
     if opt_state is not None:
         assert isinstance(settings.optimizer, optax.GradientTransformation)
         check_opt_state(opt_state, params, settings.optimizer)
@@ -274,8 +308,10 @@ def run_fit(
     for state, n_done, _ in chunks:
         # Patience that runs out at the end of a chunk shows in the next, which is empty.
         is_new, n_seen = n_done > n_seen, n_done
-        if callback and is_new and callback(_progress(state, n_done, settings)):
-            break
+        if callback and is_new:
+            has_enough = callback(_progress(state, n_done, settings))
+            if any_process(has_enough, settings.mesh):
+                break
     return _result(state, n_done, settings.patience)
 
 
@@ -290,7 +326,8 @@ def _start(
     if opt_state is None:
         assert isinstance(settings.optimizer, optax.GradientTransformation)
         opt_state = settings.optimizer.init(params)
-    return start_run(params, opt_state, settings, has_validation=has_validation)
+    state = start_run(params, opt_state, settings, has_validation=has_validation)
+    return replicate(state, settings.mesh)
 
 
 def _progress(state: RunState, n_done: int, settings: Settings) -> FitProgress:
@@ -306,7 +343,9 @@ def _progress(state: RunState, n_done: int, settings: Settings) -> FitProgress:
 def _copy(state: RunState) -> RunState:
     if any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):
         raise RuntimeError("FitProgress.result is to be called within the callback")
-    return _copy_arrays(state)
+    if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(state)):
+        return _copy_arrays(state)
+    return copy_local(state)
 
 
 @jax.jit

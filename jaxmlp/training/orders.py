@@ -16,6 +16,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from jaxmlp.training.places import Place, put
+
 Orders = Callable[[int], jax.Array]
 """`epoch -> (block, n_batches * batch_size)`: row numbers of the epochs of its block, -1
 where nothing fills a mini-batch."""
@@ -29,7 +31,8 @@ class Plan(NamedTuple):
 
     Attributes:
       n_samples: Number of training examples n.
-      batch_size: Examples a step s, at most n.
+      batch_size: Examples a step s, at most n; or places for them, where all n are taken
+        and devices share them out evenly.
       n_epochs: Length of the run.
       drop_last: Whether a smaller last mini-batch is left out.
       of_subset: Whether the examples are some of the rows only.
@@ -52,6 +55,11 @@ class Plan(NamedTuple):
     def is_full_batch(self) -> bool:
         """Whether each step takes all rows, so that their order does not matter."""
         return self.batch_size == self.n_samples and not self.of_subset
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether each step takes all rows, perhaps with places that none fills."""
+        return self.batch_size >= self.n_samples and not self.of_subset
 
     @property
     def has_padding(self) -> bool:
@@ -88,6 +96,11 @@ class PoissonPlan(NamedTuple):
     @property
     def is_full_batch(self) -> bool:
         """Whether each step takes all examples."""
+        return self.takes_all and self.batch_size == self.n_samples
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether each step takes all examples, perhaps with places that none fills."""
         return self.expected_size == self.n_samples
 
     @property
@@ -105,24 +118,36 @@ _PLACES = 32  # sample sizes are rounded up to multiples, so that few shapes are
 
 
 def plan_poisson(
-    seed: tuple[int, ...], n_samples: int, expected_size: float, n_epochs: int
+    seed: tuple[int, ...],
+    n_samples: int,
+    expected_size: float,
+    n_epochs: int,
+    n_devices: int = 1,
 ) -> PoissonPlan:
     """Draws all samples of a run, so that the places hold the largest.
 
-    No sample is ever cut or drawn again, which would need another privacy analysis.
+    No sample is ever cut or drawn again, which would need another privacy analysis. The
+    places are a multiple of the number of devices.
     """
     plan = PoissonPlan(n_samples, expected_size, n_samples, n_epochs)
-    if plan.is_full_batch:
-        return plan
+    most_places = round_up(n_samples, n_devices)
+    if plan.takes_all:
+        return plan._replace(batch_size=most_places)
     blocks = range(-(-n_epochs // plan.block))
     most = max(int(_draw_rows(seed, plan, i)[0].max()) for i in blocks)
-    return plan._replace(batch_size=min(n_samples, -(-max(most, 1) // _PLACES) * _PLACES))
+    places = round_up(max(most, 1), math.lcm(_PLACES, n_devices))
+    return plan._replace(batch_size=min(most_places, places))
+
+
+def round_up(n: int, multiple: int) -> int:
+    """The least multiple that is not below n."""
+    return -(-n // multiple) * multiple
 
 
 def draw_samples(seed: tuple[int, ...], plan: PoissonPlan, block: int) -> NDArray[np.int32]:
     """Draws the Poisson samples of one block of epochs; as `draw_block`."""
-    if plan.is_full_batch:
-        return np.zeros((1, 0), np.int32)
+    if plan.takes_all:
+        return _all_rows(plan)
     sizes, rows = _draw_rows(seed, plan._replace(batch_size=plan.n_samples), block)
     samples = np.full((len(sizes), plan.batch_size), -1, np.int32)
     samples[np.arange(plan.batch_size) < sizes[:, None]] = rows
@@ -176,11 +201,11 @@ def draw_block(
 
     Returns:
       Row numbers, `(plan.block, n_batches * batch_size)`; an epoch's last ones are -1
-      where nothing fills the last mini-batch. Without columns if each step takes all
-      examples.
+      where nothing fills the last mini-batch. If each step takes all examples, one order
+      for all epochs, the rows' own, and without columns if no place is left empty.
     """
-    if plan.is_full_batch:
-        return np.zeros((1, 0), np.int32)
+    if plan.takes_all:
+        return _all_rows(plan)
     generator = np.random.default_rng([*seed, block])
     n_used = min(plan.n_samples, plan.n_batches * plan.batch_size)
     orders = np.full((plan.block, plan.n_batches * plan.batch_size), -1, np.int32)
@@ -189,6 +214,13 @@ def draw_block(
     for row in orders[:n_rows]:
         row[:n_used] = generator.permutation(visited)[:n_used]
     return orders
+
+
+def _all_rows(plan: Plan | PoissonPlan) -> NDArray[np.int32]:
+    if plan.is_full_batch:
+        return np.zeros((1, 0), np.int32)
+    places = np.arange(plan.batch_size, dtype=np.int32)
+    return np.where(places < plan.n_samples, places, np.int32(-1))[None]
 
 
 def epoch_order(key: jax.Array, epoch: int, n_samples: int) -> NDArray[np.int32]:
@@ -220,7 +252,7 @@ def epoch_order(key: jax.Array, epoch: int, n_samples: int) -> NDArray[np.int32]
 def make_orders(
     key_data: ArrayLike,
     plan: Plan | PoissonPlan,
-    device: jax.Device | None,
+    device: Place,
     rows: NDArray[np.int32] | None = None,
 ) -> Orders:
     """Makes the function that draws orders and keeps those that are likely used again.
@@ -238,10 +270,12 @@ def make_orders(
     @functools.lru_cache(maxsize=max(2, _CACHE_BYTES // block_bytes))
     def of_block(block: int) -> jax.Array:
         if isinstance(plan, Plan):
-            return jax.device_put(draw_block(seed, plan, block, rows), device)
-        return jax.device_put(draw_samples(seed, plan, block), device)
+            drawn = draw_block(seed, plan, block, rows)
+        else:
+            drawn = draw_samples(seed, plan, block)
+        return put(drawn, device)
 
-    return lambda epoch: of_block(0 if plan.is_full_batch else epoch // plan.block)
+    return lambda epoch: of_block(0 if plan.takes_all else epoch // plan.block)
 
 
 def seed_of(key_data: ArrayLike) -> tuple[int, ...]:

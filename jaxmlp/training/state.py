@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from jaxmlp.core import Params
@@ -67,6 +68,7 @@ class Settings(NamedTuple):
         mini-batches by their numbers of examples, whatever the weights of these.
       grows_patient: Whether a run goes on for half as many epochs as the best took, where
         that is more than `patience`.
+      mesh: Devices that share out the rows of each mini-batch, or None.
     """
 
     optimizer: optax.GradientTransformation | OptimizerFactory
@@ -79,6 +81,7 @@ class Settings(NamedTuple):
     dropout: Dropout | None = None
     penalize_once: bool = False
     grows_patient: bool = False
+    mesh: Mesh | None = None
 
 
 class Hyper(NamedTuple):

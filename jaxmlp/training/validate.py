@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jaxmlp.core import Params, loss_and_grads_augmented
 from jaxmlp.core.dropout import Dropout
@@ -17,7 +18,8 @@ from jaxmlp.training.diagnostics import (
     loss_grads_and_norms,
 )
 from jaxmlp.training.objective import GradientFn
-from jaxmlp.training.orders import Plan
+from jaxmlp.training.orders import Plan, round_up
+from jaxmlp.training.places import Place, check_mesh, whole
 from jaxmlp.training.state import Data, MetricFn, OptimizerFactory, Settings
 
 
@@ -92,6 +94,15 @@ def find_device(device: jax.Device | str | None) -> jax.Device | None:
         ) from error
 
 
+def find_place(device: jax.Device | str | None, mesh: Mesh | None) -> Place:
+    """Returns where training is to be, or raises ValueError naming what is wrong."""
+    if mesh is None:
+        return find_device(device)
+    if device is not None:
+        raise ValueError("device and mesh are both given: leave one of them out")
+    return whole(check_mesh(mesh))
+
+
 def make_settings(
     data: Data,
     *,
@@ -105,6 +116,7 @@ def make_settings(
     penalize_bias: bool,
     diagnostics: Diagnostics | None = None,
     dropout: Dropout = Dropout(),  # noqa: B008 (a tuple, which nothing can change)
+    mesh: Mesh | None = None,
 ) -> Settings:
     """Validates what the compiled program is specialised to.
 
@@ -115,11 +127,13 @@ def make_settings(
         if value is not None and data.X_val is None:
             raise ValueError(f"{name} needs a validation part: give X_val and y_val")
     n_samples = data.X.shape[0]
+    batch_size = check_count("batch_size", batch_size)
     plan = Plan(
         n_samples=n_samples,
-        batch_size=min(check_count("batch_size", batch_size), n_samples),
+        batch_size=_places(batch_size, n_samples, 1 if mesh is None else mesh.size),
         n_epochs=check_count("n_epochs", n_epochs),
-        drop_last=drop_last,
+        # Places left empty for the devices' sake make no mini-batch smaller.
+        drop_last=drop_last and batch_size < n_samples,
     )
     # The data have their column of ones for the library's own gradients only.
     own = loss_and_grads_augmented if diagnostics is None else loss_grads_and_norms
@@ -132,7 +146,21 @@ def make_settings(
         penalize_bias=penalize_bias,
         diagnostics=None if diagnostics is None else check_diagnostics(diagnostics),
         dropout=_check_dropout(dropout, gradient_fn, diagnostics),
+        mesh=mesh,
     )
+
+
+def _places(batch_size: int, n_samples: int, n_devices: int) -> int:
+    """Places of a mini-batch, the same number on each device."""
+    if batch_size >= n_samples:
+        return round_up(n_samples, n_devices)
+    if batch_size % n_devices:
+        near = round_up(batch_size, n_devices)
+        raise ValueError(
+            f"batch_size must be a multiple of {n_devices}, as the {n_devices} devices of "
+            f"the mesh share out each mini-batch evenly, such as {near}, not {batch_size}"
+        )
+    return batch_size
 
 
 def _check_dropout(
