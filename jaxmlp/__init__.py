@@ -22,7 +22,7 @@ from jaxmlp.core import (
     predict_proba,
 )
 from jaxmlp.data.split import train_val_test_split
-from jaxmlp.training import Diagnostics, fit, search, stack_params
+from jaxmlp.training import Diagnostics, fit, fit_stream, search, stack_params
 
 if TYPE_CHECKING:
     from jaxmlp.interfaces.estimators.classifier import MLPClassifier
@@ -44,6 +44,7 @@ __all__ = [
     "ensemble_logits",
     "ensemble_proba",
     "fit",
+    "fit_stream",
     "forward",
     "forward_with_cache",
     "init_params",

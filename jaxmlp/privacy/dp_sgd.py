@@ -228,7 +228,8 @@ def dp_fit(
     )
     _check_needs_gradient_only(optimizer, params)
     settings = make_settings(
-        data,
+        data.X.shape[0],
+        has_validation=data.X_val is not None,
         optimizer=private,
         gradient_fn=ClippedMean(max_norm, size),
         n_epochs=n_epochs,

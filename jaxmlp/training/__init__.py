@@ -1,7 +1,8 @@
-"""Training: one network with `fit`, many with `search`."""
+"""Training: one network with `fit` or `fit_stream`, many with `search`."""
 
 from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.fit import FitProgress, FitResult, fit
+from jaxmlp.training.fit_stream import fit_stream
 from jaxmlp.training.folds import Candidate, CrossFitResult, cross_fit
 from jaxmlp.training.members import Member
 from jaxmlp.training.orders import epoch_order
@@ -30,6 +31,7 @@ __all__ = [
     "cross_fit",
     "epoch_order",
     "fit",
+    "fit_stream",
     "search",
     "stack_params",
 ]

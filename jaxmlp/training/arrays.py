@@ -56,26 +56,45 @@ def check_data(
       ValueError: Names the argument and says what is wrong with it.
     """
     X_name, y_name = names
-    if (X_val is None) != (y_val is None):
-        raise ValueError("X_val and y_val must be given together")
-    train = _features(X_name, X, _compute_dtype(compute_dtype, dtype), augmented=augmented)
+    train = _features(
+        X_name, X, find_compute_dtype(compute_dtype, dtype), augmented=augmented
+    )
     n_samples, n_columns = train.shape[0], train.shape[1] - augmented
     if n_features is not None and n_columns != n_features:
         raise ValueError(f"{X_name} has {n_columns} columns, params take {n_features}")
     labels = check_labels(y_name, y, n_samples, dtype)
     by_label = None if class_weight is None else class_weights(class_weight, labels)
     weight = _row_weights(sample_weight, by_label, labels, dtype)
-    val = val_labels = val_weight = None
-    if X_val is not None and y_val is not None:
-        val = _features("X_val", X_val, dtype)
-        if val.shape[1] != n_columns:
-            raise ValueError(
-                f"X_val must have {n_columns} columns, as {X_name}, not {val.shape[1]}"
-            )
-        val_labels = check_labels("y_val", y_val, val.shape[0], dtype)
-        val_weight = _val_weights(sample_weight_val, by_label, val_labels, dtype)
-    arrays = (train, labels, weight, val, val_labels, val_weight)
+    val = check_validation(X_val, y_val, n_columns, dtype, by_label, sample_weight_val)
+    arrays = (train, labels, weight, *(val or (None, None, None)))
     return Data(*put(arrays, device))
+
+
+def check_validation(
+    X_val: ArrayLike | None,
+    y_val: ArrayLike | None,
+    n_features: int,
+    dtype: DTypeLike,
+    by_label: np.ndarray | None,
+    sample_weight: ArrayLike | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
+    """Features, labels and weights of a validation part, if there is one.
+
+    Raises:
+      ValueError: Names the argument and says what is wrong with it.
+    """
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val must be given together")
+    if X_val is None or y_val is None:
+        return None
+    val = _features("X_val", X_val, dtype)
+    if val.shape[1] != n_features:
+        raise ValueError(
+            f"X_val must have {n_features} columns, as the training part, not "
+            f"{val.shape[1]}"
+        )
+    labels = check_labels("y_val", y_val, val.shape[0], dtype)
+    return val, labels, _val_weights(sample_weight, by_label, labels, dtype)
 
 
 def _features(
@@ -108,7 +127,8 @@ def check_labels(name: str, y: ArrayLike, n_samples: int, dtype: DTypeLike) -> n
     return y.astype(dtype)
 
 
-def _compute_dtype(compute_dtype: DTypeLike | None, dtype: DTypeLike) -> np.dtype[Any]:
+def find_compute_dtype(compute_dtype: DTypeLike | None, dtype: DTypeLike) -> np.dtype[Any]:
+    """Type to multiply in, or raises ValueError."""
     if compute_dtype is None:
         return np.dtype(dtype)
     for allowed in (np.dtype(dtype), jnp.dtype(jnp.bfloat16)):
@@ -166,17 +186,24 @@ def weight_exponent(weight: np.ndarray) -> int:
     return int(np.frexp(weight.max())[1])
 
 
-def class_weights(class_weight: ClassWeight, labels: np.ndarray) -> np.ndarray:
-    """Weights of labels 0 and 1, `(2,)`, the greatest between 1/2 and 1."""
+def class_weights(
+    class_weight: ClassWeight, labels: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights of labels 0 and 1, `(2,)`, the greatest between 1/2 and 1.
+
+    Raises:
+      ValueError: They are not what they should be, or `"balanced"` without labels.
+    """
     if isinstance(class_weight, Mapping):
         weights = [class_weight.get(label, math.nan) for label in (0, 1)]
         if all(math.isfinite(w) and w >= 0 for w in weights) and len(class_weight) == 2:
             return _scale(np.asarray(weights, float))
-    elif class_weight == "balanced":
+    elif class_weight == "balanced" and labels is not None:
         counts = np.bincount(labels.astype(int), minlength=2)
         return _scale(len(labels) / (2 * np.maximum(counts, 1)))
+    balanced = "be 'balanced' or " if labels is not None else ""
     raise ValueError(
-        "class_weight must be 'balanced' or hold a non-negative weight for labels 0 and "
+        f"class_weight must {balanced}hold a non-negative weight for labels 0 and "
         f"1, such as {{0: 1, 1: 5}}, not {class_weight!r}"
     )
 

@@ -43,6 +43,20 @@ def is_active(state: RunState, epoch: jax.Array, settings: Settings) -> jax.Arra
     return epoch - best < patience
 
 
+class Validation(NamedTuple):
+    """Rows that judge an epoch.
+
+    Attributes:
+      X: Features, `(n_val, p)`.
+      y: Labels, `(n_val,)`.
+      weight: Weights, `(n_val,)`, or None.
+    """
+
+    X: jax.Array
+    y: jax.Array
+    weight: jax.Array | None
+
+
 class Sums(NamedTuple):
     """What a run carries from step to step of an epoch.
 
@@ -93,7 +107,10 @@ def run_epoch(
         data,
         settings,
     )
-    return end_epoch(epoch, sums, records, state.history, state.best, data, settings)
+    validation = None
+    if data.X_val is not None and data.y_val is not None:
+        validation = Validation(data.X_val, data.y_val, data.val_weight)
+    return end_epoch(epoch, sums, records, state.history, state.best, validation, settings)
 
 
 def run_steps(
@@ -170,7 +187,7 @@ def end_epoch(
     records: StepRecord | None,
     history: dict[str, jax.Array],
     best: BestEpoch | None,
-    data: Data,
+    validation: Validation | None,
     settings: Settings,
 ) -> RunState:
     """Enters an epoch's loss into the history and looks at the validation part.
@@ -181,21 +198,22 @@ def end_epoch(
       records: What the steps recorded of the examples' gradients.
       history: Curves before it.
       best: Best epoch before it.
-      data: Holds the validation part, if there is one.
+      validation: The validation part, if there is one.
       settings: What the program is specialised to.
     """
     # As a mini-batch does, an epoch without weight has a loss of 0.
     measured = {"train_loss": sums.loss / jnp.where(sums.share > 0, sums.share, 1)}
     if settings.diagnostics is not None and records is not None:
         measured |= summarize(settings.diagnostics, records)
-    if best is not None and data.X_val is not None and data.y_val is not None:
-        logits = _val_logits(sums.params, data.X_val, settings)
-        losses = bce_with_logits(logits, data.y_val)
-        shares = mean_weights(losses, data.val_weight, losses.dtype)
+    if best is not None and validation is not None:
+        X, y, weight = validation
+        logits = _val_logits(sums.params, X, settings)
+        losses = bce_with_logits(logits, y)
+        shares = mean_weights(losses, weight, losses.dtype)
         val_loss = jnp.sum(losses * shares)
         measured["val_loss"] = val_loss
         for name, metric in settings.metrics:
-            measured[f"val_{name}"] = value = jnp.asarray(metric(logits, data.y_val))
+            measured[f"val_{name}"] = value = jnp.asarray(metric(logits, y))
             if value.shape:
                 raise ValueError(
                     f"metrics: {name!r} must return a scalar, not shape {value.shape}"

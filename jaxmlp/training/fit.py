@@ -245,7 +245,8 @@ def fit(
         device=place,
     )
     settings = make_settings(
-        data,
+        data.X.shape[0],
+        has_validation=data.X_val is not None,
         optimizer=optimizer,
         gradient_fn=gradient_fn,
         n_epochs=n_epochs,
@@ -309,10 +310,10 @@ def run_fit(
         # Patience that runs out at the end of a chunk shows in the next, which is empty.
         is_new, n_seen = n_done > n_seen, n_done
         if callback and is_new:
-            has_enough = callback(_progress(state, n_done, settings))
+            has_enough = callback(progress_of(state, n_done, settings))
             if any_process(has_enough, settings.mesh):
                 break
-    return _result(state, n_done, settings.patience)
+    return result_of(state, n_done, settings.patience)
 
 
 @partial(jax.jit, static_argnames=("settings", "has_validation"))
@@ -330,13 +331,14 @@ def _start(
     return replicate(state, settings.mesh)
 
 
-def _progress(state: RunState, n_done: int, settings: Settings) -> FitProgress:
+def progress_of(state: RunState, n_done: int, settings: Settings) -> FitProgress:
+    """What a callback gets after `n_done` epochs."""
     return FitProgress(
         n_done=n_done,
         n_epochs=settings.plan.n_epochs,
         history=history_of(state, n_done),
         # Copied, because the next chunk takes over (donates) the arrays of the state.
-        result=lambda: _result(_copy(state), n_done, settings.patience),
+        result=lambda: result_of(_copy(state), n_done, settings.patience),
     )
 
 
@@ -353,7 +355,8 @@ def _copy_arrays(state: RunState) -> RunState:
     return jax.tree.map(jnp.copy, state)
 
 
-def _result(state: RunState, n_done: int, patience: int | None) -> FitResult:
+def result_of(state: RunState, n_done: int, patience: int | None) -> FitResult:
+    """The result of a run that ended after `n_done` epochs."""
     best = state.best
     return FitResult(
         params=state.params if best is None or patience is None else best.params,

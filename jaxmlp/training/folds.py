@@ -247,7 +247,8 @@ def _prepare(
             )
         data = data_of[id(candidate.X)]
         settings = make_settings(
-            data,
+            data.X.shape[0],
+            has_validation=data.X_val is not None,
             optimizer=optimizer,
             gradient_fn=None,
             n_epochs=n_epochs,

@@ -162,7 +162,8 @@ def search(
         names=("X_train", "y_train"),
     )
     settings = make_settings(
-        data,
+        data.X.shape[0],
+        has_validation=data.X_val is not None,
         optimizer=optimizer,
         gradient_fn=gradient_fn,
         n_epochs=n_epochs,

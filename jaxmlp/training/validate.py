@@ -20,7 +20,7 @@ from jaxmlp.training.diagnostics import (
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import Plan, round_up
 from jaxmlp.training.places import Place, check_mesh, whole
-from jaxmlp.training.state import Data, MetricFn, OptimizerFactory, Settings
+from jaxmlp.training.state import MetricFn, OptimizerFactory, Settings
 
 
 def check_params(params: Params) -> tuple[int, np.dtype[Any]]:
@@ -104,8 +104,9 @@ def find_place(device: jax.Device | str | None, mesh: Mesh | None) -> Place:
 
 
 def make_settings(
-    data: Data,
+    n_samples: int,
     *,
+    has_validation: bool,
     optimizer: optax.GradientTransformation | OptimizerFactory,
     gradient_fn: GradientFn | None,
     n_epochs: int,
@@ -124,9 +125,8 @@ def make_settings(
       ValueError: Names the argument and says what is wrong with it.
     """
     for name, value in {"patience": patience, "metrics": metrics}.items():
-        if value is not None and data.X_val is None:
+        if value is not None and not has_validation:
             raise ValueError(f"{name} needs a validation part: give X_val and y_val")
-    n_samples = data.X.shape[0]
     batch_size = check_count("batch_size", batch_size)
     plan = Plan(
         n_samples=n_samples,

@@ -85,7 +85,7 @@ def as_blocks(stream: Any) -> Blocks:
 
 
 def cut_windows(
-    blocks: Iterable[Block],
+    blocks: Iterable[Block | int],
     layout: Layout,
     seed: tuple[int, ...],
     epoch: int,
@@ -110,6 +110,7 @@ def cut_windows(
     number, n_seen = first, first * layout.n_rows
     window = _Filling(layout)
     for block in blocks:
+        assert not isinstance(block, int)
         rest = _Rows(*block)
         try:
             _check_block(rest, layout)
@@ -193,11 +194,11 @@ class _Filling:
         n, layout = self.n_filled, self.layout
         plan = Plan(n, min(layout.batch_size, n), layout.n_epochs, layout.drop_last)
         if number == 0 and is_last:
-            order = draw_block(seed, plan, epoch // plan.block)[epoch % plan.block]
+            drawn = draw_block(seed, plan, epoch // plan.block)
+            order = drawn[epoch % len(drawn)]
         else:
             plan = plan._replace(batch_size=layout.batch_size, of_subset=True)
-            drawn = draw_block((*seed, epoch), plan._replace(n_epochs=1), number)
-            order = drawn[0]
+            order = draw_block((*seed, epoch), plan._replace(n_epochs=1), number)[0]
         weight = None if self.weight is None else self.weight[:n]
         return Window(plan, order, self.X[:n], self.y[:n], weight, n, is_last)
 

@@ -545,7 +545,10 @@ VALIDATION = {"X_val": X, "y_val": Y}
         ({"sample_weight": np.zeros(8)}, "sample_weight is zero for every row"),
         ({"sample_weight": np.full(8, np.inf)}, "sample_weight must be finite"),
         ({"X_val": X}, "X_val and y_val must be given together"),
-        ({"X_val": X[:, :3], "y_val": Y}, "X_val must have 5 columns, as X, not 3"),
+        (
+            {"X_val": X[:, :3], "y_val": Y},
+            "X_val must have 5 columns, as the training part, not 3",
+        ),
         ({"X_val": X, "y_val": Y[:2]}, "y_val must have shape"),
         ({"patience": 3}, "patience needs a validation part"),
         ({"patience": 0, **VALIDATION}, "patience must be a whole number from 1"),

@@ -427,7 +427,9 @@ def test_bad_arrays_are_called_by_their_argument(data):
         run((np.where(X[3, 1] == X, np.nan, X), y, X_val, y_val))
     with pytest.raises(ValueError, match="y_train must hold labels 0 and 1; row"):
         run((X, y + 1, X_val, y_val))
-    with pytest.raises(ValueError, match="X_val must have 4 columns, as X_train, not 3"):
+    with pytest.raises(
+        ValueError, match="X_val must have 4 columns, as the training part, not 3"
+    ):
         run((X, y, X_val[:, :3], y_val))
     with pytest.raises(ValueError, match="search chooses on a validation part"):
         run((X, y, None, None))

@@ -192,7 +192,8 @@ def _make_task(
     data = _to_device(rows, dtype, device)
     exponent = 0 if rows.weight is None else weight_exponent(rows.weight)
     settings = make_settings(
-        data,
+        data.X.shape[0],
+        has_validation=data.X_val is not None,
         optimizer=optimizer_of(estimator),
         gradient_fn=None,
         n_epochs=1,
