@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jaxmlp.data.columns import Kind
+from jaxmlp.data.columns import Kind, sum_is_finite
 
 SMOOTH_CLIP = 3.0
 """Scaled values are bent to stay within ±3."""
@@ -72,8 +72,9 @@ class NumericRule:
         if not (abs(self.center) < _MOST and 1 / _MOST < self.scale < _MOST):
             values = values.astype(np.float64)  # float32 may not hold what follows
         number = values.dtype.type
-        is_missing = np.isnan(values)
-        if is_missing.any():
+        is_missing: NDArray[np.bool_] | bool = False
+        if not sum_is_finite(values):
+            is_missing = np.isnan(values)
             values = np.where(is_missing, number(self.median), values)
         out[:, 0] = self._bent(values, number)
         if self.marks_missing:

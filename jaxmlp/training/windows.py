@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from jaxmlp.training.arrays import as_finite, check_labels
 from jaxmlp.training.orders import Plan, draw_block
 
+_ALIGNMENT = 64
+
 Block = tuple[Any, ...]
 """`(X, y)` or `(X, y, sample_weight)`: features `(n, p)`, labels and weights `(n,)`."""
 
@@ -158,7 +160,7 @@ class _Filling:
     def __init__(self, layout: Layout) -> None:
         self.layout, self.n_filled = layout, 0
         shape = (layout.n_rows, layout.n_features + layout.augmented)
-        self.X = np.empty(shape, layout.compute_dtype)
+        self.X = _aligned(shape, layout.compute_dtype)
         if layout.augmented:
             self.X[:, -1] = 1
         self.y = np.empty(layout.n_rows, layout.dtype)
@@ -212,3 +214,11 @@ def _weights(given: NDArray[Any] | None, y: NDArray[Any], layout: Layout) -> NDA
     if layout.class_weight is not None:
         weight = weight * layout.class_weight.astype(layout.dtype)[y.astype(int)]
     return weight
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """As `np.empty`, where JAX on a CPU takes the memory over instead of copying it."""
+    n_bytes = shape[0] * shape[1] * dtype.itemsize
+    memory = np.empty(n_bytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + n_bytes].view(dtype).reshape(shape)

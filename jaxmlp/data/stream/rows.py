@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.labels import encode_labels
+from jaxmlp.data.labels import as_text
 from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.stream.lanes import take_turns
 from jaxmlp.data.stream.parts import TRAIN
@@ -110,11 +110,11 @@ class PartRows(NamedTuple):
                 yield rows
 
     def _prepare(self, found: Slice) -> Rows:
-        survey = self.survey
         X = self.preprocessor.encode(found.columns)
-        target = survey.reading.target
-        y = encode_labels(found.table[target], target, survey.classes).astype(np.float32)
-        if survey.reading.fractions[self.part] == 1:
+        positive = as_text(self.survey.classes.positive)
+        codes = np.array([as_text(label) == positive for label in found.labels], np.float32)
+        y = codes[found.places]
+        if self.survey.reading.fractions[self.part] == 1:
             return X, y
         rows = np.flatnonzero(found.parts == self.part)
         return X[rows], y[rows]

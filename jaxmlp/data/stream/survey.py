@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jaxmlp.data.columns import Kinds, Wish, decode, infer_kinds
+from jaxmlp.data.columns import Kinds, Wish, decode, infer_kinds, sum_is_finite
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import Classes, as_text, choose_classes, find_column
 from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
@@ -185,10 +185,7 @@ def _summaries(found: _Findings, groups: Sequence[int]) -> Iterator[_Summary]:
 
 def _has_missing(values: Any, is_chosen: NDArray[np.bool_]) -> bool:
     if isinstance(values, np.ndarray):
-        # A sum is NaN if a term is, and costs less than looking at each.
-        if not np.isnan(values.sum()):
-            return False
-        return bool(np.isnan(values[is_chosen]).any())
+        return not sum_is_finite(values) and bool(np.isnan(values[is_chosen]).any())
     if not values.null_count:
         return False
     return bool(values.is_null().to_numpy(zero_copy_only=False)[is_chosen].any())
