@@ -33,14 +33,16 @@ from jaxmlp.training.state import (
 
 
 def is_active(state: RunState, epoch: jax.Array, settings: Settings) -> jax.Array:
-    """Whether the run goes on after `epoch` epochs, `()`."""
+    """Whether the run goes on after `epoch` epochs, `()`: not if its loss is not finite."""
+    losses = state.history["train_loss"]
+    is_sound = (epoch == 0) | jnp.isfinite(losses[jnp.maximum(epoch - 1, 0)])
     if settings.patience is None or state.best is None:
-        return jnp.ones((), bool)
+        return is_sound
     best = state.best.epoch
     patience = jnp.asarray(settings.patience, best.dtype)
     if settings.grows_patient:
         patience = jnp.maximum(patience, best // 2)
-    return epoch - best < patience
+    return is_sound & (epoch - best < patience)
 
 
 class Validation(NamedTuple):

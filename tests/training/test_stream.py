@@ -3,7 +3,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmlp import fit, fit_stream, init_params
+from jaxmlp import fit, fit_stream, init_params, search
+from jaxmlp.training import search_stream
 from jaxmlp.training.orders import Plan, draw_block, seed_of
 
 SGD = optax.sgd(0.1)
@@ -245,4 +246,75 @@ def test_what_the_stream_raises_comes_through():
     with pytest.raises(OSError, match="the disk is gone"):
         fit_stream(
             jax.random.key(0), start(), blocks, optimizer=SGD, n_epochs=1, batch_size=8
+        )
+
+
+def search_options(**options):
+    return {
+        "learning_rates": [0.03, 0.3],
+        "hidden_sizes": [(), 8, (8, 4)],
+        "n_epochs": 4,
+        "batch_size": 25,
+        **options,
+    }
+
+
+def test_search_on_one_window_agrees_with_search():
+    parts, key = (X[:600], Y[:600], X[600:], Y[600:]), jax.random.key(5)
+    options = search_options(l2=[0, 0.01], n_seeds=2, patience=2)
+    whole = search(key, *parts, **options)
+    streamed = search_stream(key, [parts[:2]], *parts[2:], **options)
+    for a, b in zip(whole.table, streamed.table, strict=True):
+        assert a[:4] == b[:4]
+        np.testing.assert_allclose(a[5:7], b[5:7], rtol=1e-5)  # padded sums, float32
+    assert whole.best.configuration[:5] == streamed.best.configuration[:5]
+
+
+def test_each_run_of_a_search_is_that_of_fit_stream():
+    key, blocks = jax.random.key(5), in_blocks(X, Y)
+    options = search_options(window_size=200)
+    found = search_stream(key, blocks, X[:99], Y[:99], n_best=6, **options)
+    init_key, shuffle_key = jax.random.split(key)
+    for network in found.networks:
+        choice = network.configuration
+        first = jax.random.fold_in(init_key, choice.seed)
+        alone = fit_stream(
+            shuffle_key,
+            init_params(first, (3, *choice.hidden_sizes, 1)),
+            blocks,
+            optimizer=optax.sgd(choice.learning_rate),
+            n_epochs=4,
+            batch_size=25,
+            window_size=200,
+            X_val=X[:99],
+            y_val=Y[:99],
+        )
+        np.testing.assert_allclose(
+            network.history["val_loss"], alone.history["val_loss"], rtol=1e-5
+        )
+
+
+def test_a_search_goes_on_without_what_diverges():
+    seen = []
+    found = search_stream(
+        jax.random.key(0),
+        in_blocks(X * 1e15, Y),
+        X[:99],
+        Y[:99],
+        **search_options(learning_rates=[1e-40, 1e30], hidden_sizes=[8], window_size=50),
+        callback=lambda now: seen.append((now.n_done, len(now.table))),
+    )
+    assert [row.diverged for row in found.table] == [None, 1]
+    assert found.best.configuration.learning_rate == 1e-40
+    assert seen == [(5, 1), (6, 1), (7, 1), (8, 2)]  # what has ended counts as done
+
+
+def test_a_search_without_a_finite_loss():
+    with pytest.raises(FloatingPointError, match="no configuration had a finite"):
+        search_stream(
+            jax.random.key(0),
+            in_blocks(X * 1e18, Y),
+            X * 1e18,
+            Y,
+            **search_options(learning_rates=[1e30], hidden_sizes=[8], window_size=50),
         )
