@@ -66,8 +66,7 @@ class Sums(NamedTuple):
       params: Parameters after the last step.
       opt_state: State of the optimiser.
       loss: Sum of the steps' losses, each times its share, `()`.
-      share: Sum of the shares, `()`: of the rows' weights, or the number of steps where
-        all count alike.
+      share: Sum of the shares, `()`: of the rows' weights, or their number.
     """
 
     params: Params
@@ -172,7 +171,9 @@ def run_steps(
             sums.params, sums.opt_state, batch, objective(i, sums.params)
         )
         counted = is_real if settings.penalize_once else weight
-        share = 1 if counted is None else jnp.sum(counted.astype(loss.dtype))
+        share = jnp.asarray(plan.batch_size, loss.dtype)
+        if counted is not None:
+            share = jnp.sum(counted.astype(loss.dtype))
         return (
             Sums(params, opt_state, sums.loss + share * loss, sums.share + share),
             record,
