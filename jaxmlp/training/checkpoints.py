@@ -1,0 +1,299 @@
+"""What a run needs to go on after an end that nobody planned, kept in a folder.
+
+A checkpoint is a folder named by its number of steps: `arrays`, and `checkpoint.json`,
+which says what run it belongs to, where that stood, and the size and SHA-256 of each file.
+It is written under another name and renamed when all of it is on the disk, so that there
+is none half-written; and it is read only if every file is what was written.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+KEPT = 2
+"""Checkpoints kept, the latest: one more than needed, should its disk lose the last."""
+
+_LARGEST_MANIFEST = 2**24  # bytes
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read; the message says which, and why."""
+
+
+class Checkpoints(NamedTuple):
+    """Where a run keeps its checkpoints, and how often.
+
+    Attributes:
+      folder: The folder; made if it is not there.
+      every: Seconds between two, at least; the end of an epoch always makes one.
+      identity: What makes the run this run, as JSON values: a checkpoint with another
+        identity is refused.
+    """
+
+    folder: Path
+    every: float
+    identity: Mapping[str, Any]
+
+
+class Found(NamedTuple):
+    """A checkpoint that can be gone on from.
+
+    Attributes:
+      path: Where it is.
+      arrays: Its arrays by name.
+      position: Where the run stood, as JSON values.
+      skipped: Why each later one is not used.
+    """
+
+    path: Path
+    arrays: dict[str, NDArray[Any]]
+    position: dict[str, Any]
+    skipped: list[str]
+
+
+def name_leaves(tree: Any) -> dict[str, Any]:
+    """The arrays of a pytree by names that follow from its structure; keys as words."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    words = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for _, leaf in leaves]
+    names = [f"{i:04d}{jax.tree_util.keystr(path)}" for i, (path, _) in enumerate(leaves)]
+    return {
+        # As a name of a file: nothing but letters, digits, dots and dashes.
+        re.sub(r"[^A-Za-z0-9]+", ".", name).strip("."): leaf
+        for name, leaf in zip(names, words, strict=True)
+    }
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+
+
+def save_checkpoint(
+    checkpoints: Checkpoints, step: int, tree: Any, position: Mapping[str, Any]
+) -> Path:
+    """Writes a checkpoint, whole or not at all, and removes all but the latest `KEPT`.
+
+    Args:
+      checkpoints: Where.
+      step: Steps of the run that are done.
+      tree: What the run carries: a pytree of arrays.
+      position: Where the run stands, as JSON values.
+
+    Raises:
+      CheckpointError: It cannot be written; those before it are as they were.
+    """
+    folder = Path(checkpoints.folder)
+    place, unfinished = folder / f"{step:012d}", folder / f".{step:012d}.unfinished"
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        _write_arrays(unfinished / "arrays", tree)
+        manifest = {
+            "format": FORMAT,
+            "identity": checkpoints.identity,
+            "position": position,
+            "files": {name: _describe(path) for name, path in _files(unfinished).items()},
+        }
+        content = json.dumps(manifest, indent=1, allow_nan=False).encode()
+        with (unfinished / "checkpoint.json").open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if place.exists():  # of a run that could not read it
+            shutil.rmtree(place)
+        unfinished.rename(place)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{place}: cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    for old in _steps(folder)[:-KEPT]:
+        shutil.rmtree(folder / f"{old:012d}", ignore_errors=True)
+    return place
+
+
+def load_checkpoint(checkpoints: Checkpoints, tree: Any) -> Found | None:
+    """Reads the latest checkpoint that is whole.
+
+    Args:
+      checkpoints: Where, and of which run.
+      tree: What a run carries before its first step; the arrays must be like these.
+
+    Returns:
+      What was found; None if there is no checkpoint at all.
+
+    Raises:
+      CheckpointError: The latest belongs to another run, or none can be read.
+    """
+    folder, skipped = Path(checkpoints.folder), list[str]()
+    for step in reversed(_steps(folder)):
+        path = folder / f"{step:012d}"
+        try:
+            manifest = _read_manifest(path)
+            _check_identity(path, manifest["identity"], checkpoints.identity)
+            arrays = _read_arrays(path / "arrays", name_leaves(tree))
+            return Found(path, arrays, manifest["position"], skipped)
+        except _ForeignError:
+            raise
+        except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+            skipped.append(f"{path}: cannot be used: {_one_line(error)}")
+    if skipped:
+        raise CheckpointError(f"no checkpoint can be read: {'; '.join(skipped)}")
+    return None
+
+
+def restore(tree: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Puts a checkpoint's arrays in the places of a pytree's."""
+    leaves, structure = jax.tree.flatten(tree)
+    found = [
+        jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(leaf))
+        if _is_key(leaf)
+        else arrays[name]
+        for name, leaf in zip(name_leaves(tree), leaves, strict=True)
+    ]
+    return jax.tree.unflatten(structure, found)
+
+
+def has_checkpoints(folder: str | Path) -> bool:
+    """Whether a folder holds checkpoints, readable or not."""
+    return bool(_steps(Path(folder)))
+
+
+class _ForeignError(CheckpointError):
+    """It belongs to another run."""
+
+
+def _steps(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{12}", name))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """All files below a folder, by their paths in it; links are refused, not followed."""
+    found: dict[str, Path] = {}
+    for parent, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(parent, name)
+            if path.is_symlink():
+                raise ValueError(f"{path.relative_to(folder)} is a link")
+        found |= {
+            Path(parent, name).relative_to(folder).as_posix(): Path(parent, name)
+            for name in names
+        }
+    return dict(sorted(found.items()))
+
+
+def _describe(path: Path) -> list[Any]:
+    """Size and SHA-256 of a file."""
+    with path.open("rb") as file:
+        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Reads what a checkpoint says of itself, and checks each of its files against it."""
+    place = path / "checkpoint.json"
+    if not place.is_file() or place.is_symlink():
+        raise ValueError("it has no checkpoint.json")
+    if place.stat().st_size > _LARGEST_MANIFEST:
+        raise ValueError("its checkpoint.json is too large")
+    manifest: dict[str, Any] = json.loads(place.read_text("utf-8"))
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"its format is {manifest['format']!r}, not {FORMAT}")
+    found = _files(path)
+    del found["checkpoint.json"]
+    if found.keys() != manifest["files"].keys():
+        odd = sorted(found.keys() ^ manifest["files"].keys())
+        raise ValueError(f"files are missing or too many: {odd[0]}")
+    for name, file in found.items():
+        if file.stat().st_size != manifest["files"][name][0]:
+            raise ValueError(f"{name} is not as long as it was")
+        if _describe(file) != manifest["files"][name]:
+            raise ValueError(f"{name} is not what was written")
+    return manifest
+
+
+def _check_identity(path: Path, found: Any, wanted: Mapping[str, Any]) -> None:
+    wanted = json.loads(json.dumps(wanted))  # as it looks after writing: lists, no tuples
+    if found == wanted:
+        return
+    names = [name for name in wanted if found.get(name) != wanted[name]]
+    name = next(iter(names), "version")
+    raise _ForeignError(
+        f"{path}: belongs to another run: its {name} is {found.get(name)!r}, not "
+        f"{wanted.get(name)!r}; give another folder, or the same data and settings"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+@contextlib.contextmanager
+def _orbax() -> Iterator[Any]:
+    """Orbax's checkpointer that writes, and waits, in this process alone."""
+    try:
+        import orbax.checkpoint as ocp
+    except ImportError as error:
+        raise CheckpointError(
+            f"checkpoints need orbax-checkpoint ({error}): pip install "
+            "'jaxmlp[checkpoints]'"
+        ) from error
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it warns of what is as wanted
+    me = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"jaxmlp{me}"
+    )
+    try:
+        handler = ocp.PyTreeCheckpointHandler(
+            use_ocdbt=False, use_zarr3=False, multiprocessing_options=options
+        )
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
+            yield checkpointer
+    finally:
+        log.setLevel(level)
+
+
+def _write_arrays(path: Path, tree: Any) -> None:
+    """Writes the arrays, all of which this process can read."""
+    arrays = {name: np.asarray(leaf) for name, leaf in name_leaves(tree).items()}
+    with _orbax() as checkpointer:
+        import orbax.checkpoint as ocp
+
+        checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(arrays))
+
+
+def _read_arrays(path: Path, wanted: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Reads the arrays, whose shapes and types are compared before memory is taken."""
+    with _orbax() as checkpointer:
+        import orbax.checkpoint as ocp
+
+        found = checkpointer.metadata(path.absolute()).item_metadata.tree
+        if found.keys() != wanted.keys():
+            odd = sorted(found.keys() ^ wanted.keys())
+            raise ValueError(f"array {odd[0]!r} is missing or unknown")
+        for name, leaf in wanted.items():
+            shape, dtype = tuple(found[name].shape), np.dtype(found[name].dtype)
+            if (shape, dtype) != (np.shape(leaf), np.dtype(leaf.dtype)):
+                raise ValueError(
+                    f"array {name!r} is {dtype}{list(shape)}, not "
+                    f"{np.dtype(leaf.dtype)}{list(np.shape(leaf))}"
+                )
+        kinds = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted}
+        arrays: dict[str, NDArray[Any]] = checkpointer.restore(
+            path.absolute(), args=ocp.args.PyTreeRestore(kinds, restore_args=kinds)
+        )
+    return arrays
