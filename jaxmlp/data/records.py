@@ -49,6 +49,8 @@ def read_header(text: bytes) -> Header:
     ends = record_ends(body, delimiter)
     length = start + int(ends[0]) if len(ends) else len(text)
     record = text[start:length].rstrip(b"\r\n") + b"\n"
+    if b"\0" in record:
+        raise pa.ArrowInvalid("its header holds zero bytes; it is no text")
     table = pyarrow.csv.read_csv(
         pa.BufferReader(record),
         read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=len(record) + 1),
