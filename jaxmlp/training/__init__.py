@@ -1,4 +1,6 @@
-"""Training: one network with `fit` or `fit_stream`, many with `search`."""
+"""Training: one network with `fit` or `fit_stream`, many with `search` or
+`search_stream`.
+"""
 
 from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.fit import FitProgress, FitResult, fit
@@ -14,6 +16,7 @@ from jaxmlp.training.ranking import (
     SearchResult,
 )
 from jaxmlp.training.search import search
+from jaxmlp.training.search_stream import search_stream
 from jaxmlp.training.stack import stack_params
 
 __all__ = [
@@ -33,5 +36,6 @@ __all__ = [
     "fit",
     "fit_stream",
     "search",
+    "search_stream",
     "stack_params",
 ]

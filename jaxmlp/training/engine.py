@@ -33,14 +33,16 @@ from jaxmlp.training.state import (
 
 
 def is_active(state: RunState, epoch: jax.Array, settings: Settings) -> jax.Array:
-    """Whether the run goes on after `epoch` epochs, `()`."""
+    """Whether the run goes on after `epoch` epochs, `()`: not if its loss is not finite."""
+    losses = state.history["train_loss"]
+    is_sound = (epoch == 0) | jnp.isfinite(losses[jnp.maximum(epoch - 1, 0)])
     if settings.patience is None or state.best is None:
-        return jnp.ones((), bool)
+        return is_sound
     best = state.best.epoch
     patience = jnp.asarray(settings.patience, best.dtype)
     if settings.grows_patient:
         patience = jnp.maximum(patience, best // 2)
-    return epoch - best < patience
+    return is_sound & (epoch - best < patience)
 
 
 class Validation(NamedTuple):
@@ -64,8 +66,7 @@ class Sums(NamedTuple):
       params: Parameters after the last step.
       opt_state: State of the optimiser.
       loss: Sum of the steps' losses, each times its share, `()`.
-      share: Sum of the shares, `()`: of the rows' weights, or the number of steps where
-        all count alike.
+      share: Sum of the shares, `()`: of the rows' weights, or their number.
     """
 
     params: Params
@@ -170,7 +171,9 @@ def run_steps(
             sums.params, sums.opt_state, batch, objective(i, sums.params)
         )
         counted = is_real if settings.penalize_once else weight
-        share = 1 if counted is None else jnp.sum(counted.astype(loss.dtype))
+        share = jnp.asarray(plan.batch_size, loss.dtype)
+        if counted is not None:
+            share = jnp.sum(counted.astype(loss.dtype))
         return (
             Sums(params, opt_state, sums.loss + share * loss, sums.share + share),
             record,

@@ -1,6 +1,7 @@
 """Training of one network on a stream of rows."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from jaxmlp.training.engine import Validation
 from jaxmlp.training.fit import FitProgress, FitResult, progress_of, result_of
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import seed_of
-from jaxmlp.training.places import any_process, mesh_of, put
+from jaxmlp.training.places import Place, any_process, mesh_of, put
 from jaxmlp.training.state import Hyper, MetricFn, dropout_key
 from jaxmlp.training.stream import Course, Stream, as_run_state, run_stream, start_runs
 from jaxmlp.training.validate import (
@@ -127,17 +128,25 @@ def fit_stream(
     n_features, dtype = check_params(params)
     check_optimizer(optimizer)
     place = find_place(device, mesh)
-    batch_size = check_count("batch_size", batch_size)
-    window_size = check_count("window_size", window_size)
-    if window_size < batch_size:
-        raise ValueError(
-            f"window_size of {window_size} rows holds no mini-batch of {batch_size}"
-        )
-    by_label = None if class_weight is None else class_weights(class_weight)
-    validation = check_validation(X_val, y_val, n_features, dtype, by_label)
+    source = make_stream(
+        stream,
+        seed_of(key_data),
+        n_features=n_features,
+        dtype=dtype,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        window_size=window_size,
+        class_weight=class_weight,
+        X_val=X_val,
+        y_val=y_val,
+        drop_last=drop_last,
+        augmented=gradient_fn is None,
+        compute_dtype=compute_dtype,
+        place=place,
+    )
     settings = make_settings(
-        window_size,
-        has_validation=validation is not None,
+        source.layout.n_rows,
+        has_validation=source.validation is not None,
         optimizer=optimizer,
         gradient_fn=gradient_fn,
         n_epochs=n_epochs,
@@ -154,23 +163,6 @@ def fit_stream(
     hyper = put(Hyper(None, penalty, dropout_key(key_data, settings)), place)
     if opt_state is not None:
         check_opt_state(opt_state, params, optimizer)
-    source = Stream(
-        blocks=as_blocks(stream),
-        layout=Layout(
-            n_rows=window_size - window_size % batch_size,
-            batch_size=batch_size,
-            n_epochs=settings.plan.n_epochs,
-            drop_last=drop_last,
-            n_features=n_features,
-            augmented=gradient_fn is None,
-            dtype=dtype,
-            compute_dtype=find_compute_dtype(compute_dtype, dtype),
-            class_weight=by_label,
-        ),
-        seed=seed_of(key_data),
-        validation=validation and Validation(*put(validation, place)),
-        place=place,
-    )
     courses = [Course(hyper, settings)]
     params, opt_state = put((params, opt_state), place)
     start = start_runs(courses, [params], [opt_state], source)
@@ -183,3 +175,48 @@ def fit_stream(
             if any_process(has_enough, settings.mesh):
                 break
     return result_of(run, n_done, settings.patience)
+
+
+def make_stream(
+    stream: Iterable[Block] | Callable[[int], Iterable[Block]],
+    seed: tuple[int, ...],
+    *,
+    n_features: int,
+    dtype: np.dtype[Any],
+    n_epochs: int,
+    batch_size: int,
+    window_size: int,
+    class_weight: Mapping[int, float] | None,
+    X_val: ArrayLike | None,
+    y_val: ArrayLike | None,
+    drop_last: bool = False,
+    augmented: bool,
+    compute_dtype: DTypeLike | None,
+    place: Place,
+) -> Stream:
+    """Validates what `fit_stream` and `search_stream` train on.
+
+    Raises:
+      ValueError: Names the argument and says what is wrong with it.
+    """
+    batch_size = check_count("batch_size", batch_size)
+    window_size = check_count("window_size", window_size)
+    if window_size < batch_size:
+        raise ValueError(
+            f"window_size of {window_size} rows holds no mini-batch of {batch_size}"
+        )
+    by_label = None if class_weight is None else class_weights(class_weight)
+    validation = check_validation(X_val, y_val, n_features, dtype, by_label)
+    layout = Layout(
+        n_rows=window_size - window_size % batch_size,
+        batch_size=batch_size,
+        n_epochs=check_count("n_epochs", n_epochs),
+        drop_last=drop_last,
+        n_features=n_features,
+        augmented=augmented,
+        dtype=dtype,
+        compute_dtype=find_compute_dtype(compute_dtype, dtype),
+        class_weight=by_label,
+    )
+    part = None if validation is None else Validation(*put(validation, place))
+    return Stream(as_blocks(stream), layout, seed, part, place)

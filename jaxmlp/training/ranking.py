@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from numpy.typing import NDArray
 
 from jaxmlp.core import Params
 from jaxmlp.training.grid import Choice, HiddenSizes
@@ -25,6 +24,8 @@ class Configuration(NamedTuple):
       epoch: Epoch with the lowest validation loss, counted from 1; 0 if none was finite.
       train_loss: Training loss of that epoch in nats; NaN if there is none.
       val_loss: Validation loss at its end in nats; infinite if there is none.
+      diverged: Epoch in which the training loss became NaN or infinite and the run ended,
+        or None.
     """
 
     learning_rate: float
@@ -34,6 +35,7 @@ class Configuration(NamedTuple):
     epoch: int
     train_loss: float
     val_loss: float
+    diverged: int | None = None
 
 
 class Network(NamedTuple):
@@ -108,7 +110,9 @@ class Ranking:
             if report.outcome is not None:
                 self._n_done[index] = self._settings.plan.n_epochs
                 best, history = jax.tree.map(lambda a, p=position: a[p], report.outcome)
-                self._rows[index] = row = _row(self._choices[index], best, history)
+                self._rows[index] = row = _row(
+                    self._choices[index], best, history, self._settings.patience
+                )
                 if math.isfinite(row.val_loss):
                     self._kept.append((row.val_loss, index, best.params, history))
         self._kept = sorted(self._kept, key=lambda kept: kept[:2])[: self._n_best]
@@ -130,12 +134,13 @@ class Ranking:
                 "no configuration had a finite validation loss: even the smallest learning "
                 f"rate, {rate:g}, and penalty, {l2:g}, are too large for these data"
             )
+        patience = self._settings.patience
         networks = [
             Network(
                 self._rows[index],
                 cut_params(params, self._choices[index].hidden_sizes),
                 {
-                    name: curve[: self._n_run(index, curve)]
+                    name: curve[: _n_run(self._rows[index], len(curve), patience)]
                     for name, curve in curves.items()
                 },
             )
@@ -143,22 +148,27 @@ class Ranking:
         ]
         return SearchResult(self.progress().table, networks)
 
-    def _n_run(self, index: int, curve: NDArray[np.floating]) -> int:
-        """Epochs that a network ran; others of its chunk may have gone on."""
-        patience = self._settings.patience
-        if patience is None:
-            return len(curve)
-        return min(len(curve), self._rows[index].epoch + patience)
+
+def _n_run(row: Configuration, n_epochs: int, patience: int | None) -> int:
+    """Epochs that a network ran; others of its chunk may have gone on."""
+    if row.diverged is not None:
+        return row.diverged
+    return n_epochs if patience is None else min(n_epochs, row.epoch + patience)
 
 
-def _row(choice: Choice, best: BestEpoch, history: History) -> Configuration:
-    epoch = int(best.epoch)
-    return Configuration(
+def _row(
+    choice: Choice, best: BestEpoch, history: History, patience: int | None
+) -> Configuration:
+    epoch, losses = int(best.epoch), history["train_loss"]
+    row = Configuration(
         learning_rate=choice.learning_rate,
         hidden_sizes=choice.hidden_sizes,
         l2=choice.l2,
         seed=choice.seed,
         epoch=epoch,
-        train_loss=float(history["train_loss"][epoch - 1]) if epoch else math.nan,
+        train_loss=float(losses[epoch - 1]) if epoch else math.nan,
         val_loss=float(best.val_loss),
     )
+    # A run out of patience has no loss after its end either.
+    lost = np.flatnonzero(~np.isfinite(losses[: _n_run(row, len(losses), patience)]))
+    return row._replace(diverged=int(lost[0]) + 1) if len(lost) else row

@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -135,17 +136,11 @@ def search(
       Lecture, "Data Splits".
     """
     check_key(key)
-    if isinstance(optimizer, optax.GradientTransformation) or not callable(optimizer):
-        raise ValueError(
-            "optimizer must make an optimiser from a step size, such as optax.sgd or "
-            f"functools.partial(optax.sgd, momentum=0.9), not be one: {optimizer!r}"
-        )
+    check_factory(optimizer)
     if X_val is None or y_val is None:
         raise ValueError("search chooses on a validation part: give X_val and y_val")
-    # A Python float is float64 where JAX has 64 bits switched on.
-    is_wide = np.asarray(X_train).dtype == jnp.result_type(float) == np.float64
-    dtype = np.dtype(np.float64 if is_wide else np.float32)
-    choices = _choices(hidden_sizes, learning_rates, l2, n_seeds)
+    dtype = dtype_for(X_train)
+    choices = make_choices(hidden_sizes, learning_rates, l2, n_seeds)
     device = find_device(device)
     data = check_data(
         X_train,
@@ -202,16 +197,36 @@ def search(
     return ranking.result()
 
 
+def dtype_for(X: ArrayLike) -> np.dtype[Any]:
+    """Type to compute in: float64 for float64 features, where JAX has them, or float32."""
+    # A Python float is float64 where JAX has 64 bits switched on.
+    is_wide = np.asarray(X).dtype == jnp.result_type(float) == np.float64
+    return np.dtype(np.float64 if is_wide else np.float32)
+
+
+def check_factory(optimizer: OptimizerFactory) -> None:
+    """Raises ValueError unless it makes optimisers."""
+    if isinstance(optimizer, optax.GradientTransformation) or not callable(optimizer):
+        raise ValueError(
+            "optimizer must make an optimiser from a step size, such as optax.sgd or "
+            f"functools.partial(optax.sgd, momentum=0.9), not be one: {optimizer!r}"
+        )
+
+
 _GREATEST = float(np.finfo(np.float32).max)
 
 
-def _choices(
+def make_choices(
     hidden_sizes: Sequence[int | Sequence[int]],
     learning_rates: Sequence[float],
     l2: Sequence[float],
     n_seeds: int,
 ) -> list[Choice]:
-    """All combinations, the last argument's values within those before it."""
+    """All combinations, the last argument's values within those before it.
+
+    Raises:
+      ValueError: Names the argument and says what is wrong with it.
+    """
     return [
         Choice(*choice)
         for choice in itertools.product(

@@ -27,9 +27,11 @@ from jaxmlp.training.places import Place, put, replicate
 from jaxmlp.training.state import (
     BestEpoch,
     Data,
+    History,
     Hyper,
     RunState,
     Settings,
+    history_of,
     make_optimizer,
     start_run,
 )
@@ -139,6 +141,14 @@ def _between_epochs(state: RunState) -> Run:
 def as_run_state(run: Run) -> RunState:
     """A run between two epochs as the state that `fit` carries."""
     return RunState(run.sums.params, run.sums.opt_state, run.history, run.best)
+
+
+def outcome_of(run: Run, n_done: int) -> tuple[BestEpoch, History]:
+    """Best epoch and curves of a run that has ended, on the host with a leading axis."""
+    assert run.best is not None
+    history = history_of(as_run_state(run), n_done)
+    one: tuple[BestEpoch, History] = jax.device_get((run.best, history))
+    return jax.tree.map(lambda array: np.asarray(array)[None], one)
 
 
 def run_stream(

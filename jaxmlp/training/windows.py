@@ -200,7 +200,7 @@ class _Filling:
             order = drawn[epoch % len(drawn)]
         else:
             plan = plan._replace(batch_size=layout.batch_size, of_subset=True)
-            order = draw_block((*seed, epoch), plan._replace(n_epochs=1), number)[0]
+            order = draw_block((*seed, epoch, number), plan._replace(n_epochs=1), 0)[0]
         weight = None if self.weight is None else self.weight[:n]
         return Window(plan, order, self.X[:n], self.y[:n], weight, n, is_last)
 

@@ -280,7 +280,8 @@ def grid_work(
         augmented=True,
     )
     settings = make_settings(
-        checked,
+        checked.X.shape[0],
+        has_validation=True,
         optimizer=optimizer,
         gradient_fn=None,
         n_epochs=12,
@@ -433,3 +434,22 @@ def test_bad_arrays_are_called_by_their_argument(data):
         run((X, y, X_val[:, :3], y_val))
     with pytest.raises(ValueError, match="search chooses on a validation part"):
         run((X, y, None, None))
+
+
+def test_a_run_that_diverges_ends_at_once():
+    X = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32) * 1e15
+    y = (X[:, 0] > 0).astype(int)
+    result = search(
+        jax.random.key(0),
+        X,
+        y,
+        X,
+        y,
+        learning_rates=[1e-40, 1e30],
+        hidden_sizes=[4],
+        n_epochs=50,
+        batch_size=10,
+        n_best=1,
+    )
+    calm, wild = result.table
+    assert (calm.diverged, wild.diverged) == (None, 1)

@@ -3,8 +3,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxmlp import fit, fit_stream, init_params
+from jaxmlp import fit, fit_stream, init_params, search
+from jaxmlp.training import search_stream
 from jaxmlp.training.orders import Plan, draw_block, seed_of
+from jaxmlp.training.windows import Layout, cut_windows
 
 SGD = optax.sgd(0.1)
 ADAM = optax.adam(0.01)
@@ -74,7 +76,7 @@ def by_hand(params, epochs, batch_size, n_window, learning_rate, key):
         for i, first in enumerate(range(0, len(X), n_window)):
             rows = np.arange(first, min(first + n_window, len(X)))
             plan = Plan(len(rows), batch_size, 1, drop_last=False, of_subset=True)
-            order = draw_block((*seed, epoch), plan, i)[0]
+            order = draw_block((*seed, epoch, i), plan, 0)[0]
             for start in range(0, len(rows), batch_size):
                 batch = rows[order[start : start + batch_size]][: len(rows) - start]
                 value, grads = jax.value_and_grad(loss)(
@@ -88,20 +90,49 @@ def by_hand(params, epochs, batch_size, n_window, learning_rate, key):
     return params, losses
 
 
+@pytest.mark.parametrize("n_rows", [300, 320, 1000])
+def test_each_row_is_visited_once_an_epoch_in_another_order(n_rows):
+    layout = Layout(
+        n_rows=n_rows,
+        batch_size=20,
+        n_epochs=3,
+        drop_last=False,
+        n_features=3,
+        augmented=True,
+        dtype=np.dtype("float32"),
+        compute_dtype=np.dtype("float32"),
+        class_weight=None,
+    )
+    visits = []
+    for epoch in range(3):
+        windows = list(cut_windows(in_blocks(X, Y), layout, (7,), epoch))
+        assert [w.is_last for w in windows] == [False] * (len(windows) - 1) + [True]
+        visits.append([w.X[w.order[w.order >= 0], :3] for w in windows])
+    for visit in visits:
+        rows = np.concatenate(visit)
+        np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(X, axis=0))
+    first = [part for visit in visits for part in visit if len(part) == n_rows]
+    assert len({part[:20].tobytes() for part in first}) == len(first)
+    starts = {tuple(np.argsort(part[:, 0])[:5]) for part in first}
+    assert len(starts) == len(first)
+
+
 @pytest.mark.parametrize("sizes", [(3, 1), (3, 8, 1), (3, 8, 4, 1)])
 @pytest.mark.parametrize("window_size", [300, 320, 333, 999])
-def test_windows_against_a_loop(x64, sizes, window_size):
-    key, n_window = jax.random.key(3), window_size - window_size % 20
+@pytest.mark.parametrize("batch_size", [20, 24])
+def test_windows_against_a_loop(x64, sizes, window_size, batch_size):
+    key, n_window = jax.random.key(3), window_size - window_size % batch_size
     result = fit_stream(
         key,
         start(sizes, "float64"),
         in_blocks(X, Y),
         optimizer=SGD,
         n_epochs=2,
-        batch_size=20,
+        batch_size=batch_size,
         window_size=window_size,
     )
-    params, losses = by_hand(start(sizes, "float64"), 2, 20, n_window, 0.1, key)
+    first = start(sizes, "float64")
+    params, losses = by_hand(first, 2, batch_size, n_window, 0.1, key)
     for a, b in zip(jax.tree.leaves(result.params), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)  # 100 float64 steps
     np.testing.assert_allclose(result.history["train_loss"], losses, rtol=1e-12)
@@ -245,4 +276,75 @@ def test_what_the_stream_raises_comes_through():
     with pytest.raises(OSError, match="the disk is gone"):
         fit_stream(
             jax.random.key(0), start(), blocks, optimizer=SGD, n_epochs=1, batch_size=8
+        )
+
+
+def search_options(**options):
+    return {
+        "learning_rates": [0.03, 0.3],
+        "hidden_sizes": [(), 8, (8, 4)],
+        "n_epochs": 4,
+        "batch_size": 25,
+        **options,
+    }
+
+
+def test_search_on_one_window_agrees_with_search():
+    parts, key = (X[:600], Y[:600], X[600:], Y[600:]), jax.random.key(5)
+    options = search_options(l2=[0, 0.01], n_seeds=2, patience=2)
+    whole = search(key, *parts, **options)
+    streamed = search_stream(key, [parts[:2]], *parts[2:], **options)
+    for a, b in zip(whole.table, streamed.table, strict=True):
+        assert a[:4] == b[:4]
+        np.testing.assert_allclose(a[5:7], b[5:7], rtol=1e-5)  # padded sums, float32
+    assert whole.best.configuration[:5] == streamed.best.configuration[:5]
+
+
+def test_each_run_of_a_search_is_that_of_fit_stream():
+    key, blocks = jax.random.key(5), in_blocks(X, Y)
+    options = search_options(window_size=200)
+    found = search_stream(key, blocks, X[:99], Y[:99], n_best=6, **options)
+    init_key, shuffle_key = jax.random.split(key)
+    for network in found.networks:
+        choice = network.configuration
+        first = jax.random.fold_in(init_key, choice.seed)
+        alone = fit_stream(
+            shuffle_key,
+            init_params(first, (3, *choice.hidden_sizes, 1)),
+            blocks,
+            optimizer=optax.sgd(choice.learning_rate),
+            n_epochs=4,
+            batch_size=25,
+            window_size=200,
+            X_val=X[:99],
+            y_val=Y[:99],
+        )
+        np.testing.assert_allclose(
+            network.history["val_loss"], alone.history["val_loss"], rtol=1e-5
+        )
+
+
+def test_a_search_goes_on_without_what_diverges():
+    seen = []
+    found = search_stream(
+        jax.random.key(0),
+        in_blocks(X * 1e15, Y),
+        X[:99],
+        Y[:99],
+        **search_options(learning_rates=[1e-40, 1e30], hidden_sizes=[8], window_size=50),
+        callback=lambda now: seen.append((now.n_done, len(now.table))),
+    )
+    assert [row.diverged for row in found.table] == [None, 1]
+    assert found.best.configuration.learning_rate == 1e-40
+    assert seen == [(5, 1), (6, 1), (7, 1), (8, 2)]  # what has ended counts as done
+
+
+def test_a_search_without_a_finite_loss():
+    with pytest.raises(FloatingPointError, match="no configuration had a finite"):
+        search_stream(
+            jax.random.key(0),
+            in_blocks(X * 1e18, Y),
+            X * 1e18,
+            Y,
+            **search_options(learning_rates=[1e30], hidden_sizes=[8], window_size=50),
         )

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
+import pyarrow as pa
 import typer
 
 from jaxmlp.core.params import InitMethod
-from jaxmlp.data.bounds import read_bounds
 from jaxmlp.data.builtin import breast_cancer_table
+from jaxmlp.data.stream.source import find_files, open_source
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.commands.arguments import JsonOption, QuietOption, about
 from jaxmlp.interfaces.commands.console import (
@@ -22,6 +23,13 @@ from jaxmlp.interfaces.commands.console import (
     print_notes,
     print_outcome,
     progress,
+)
+from jaxmlp.interfaces.commands.recipes import (
+    columns_of,
+    ensemble_recipe,
+    lecture_recipe,
+    privacy_of,
+    rule_of,
 )
 from jaxmlp.interfaces.model import check_out, save_model
 from jaxmlp.interfaces.options import (
@@ -33,20 +41,16 @@ from jaxmlp.interfaces.options import (
     parse_split,
     parse_threshold,
 )
-from jaxmlp.interfaces.recipes.pipeline import Watch, train_on_table
+from jaxmlp.interfaces.recipes.pipeline import Outcome, Watch, train_on_table
 from jaxmlp.interfaces.recipes.recipe import (
-    PRIVATE_CLIP,
-    PRIVATE_DEFAULTS,
     DtypeName,
-    EnsembleRecipe,
     LectureRecipe,
     OptimizerName,
-    Privacy,
     Recipe,
     ScheduleName,
-    check_recipe,
 )
-from jaxmlp.interfaces.recipes.threshold import Costs, Rule
+from jaxmlp.interfaces.recipes.stream import train_on_stream
+from jaxmlp.interfaces.recipes.threshold import Rule
 from jaxmlp.interfaces.report import evaluate, render_report
 from jaxmlp.training.validate import find_device
 
@@ -58,7 +62,8 @@ def train(
         Path | None,
         typer.Argument(
             metavar="[DATA]",
-            help="CSV or Parquet file, a row an example; without it, the breast-cancer "
+            help="CSV or Parquet file, a row an example; with --stream also a pattern in "
+            "quotes, such as 'part-*.parquet', or a folder. Without it, the breast-cancer "
             "table that scikit-learn ships.",
         ),
     ] = None,
@@ -137,6 +142,22 @@ def train(
             "then does the result depend on the machine's speed.",
         ),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Read DATA slice by slice, for tables larger than memory: the lecture's "
+            "recipe on one pass an epoch, by default one network of 256 units, 5 epochs of "
+            "adam with η = 0.001 that falls by a cosine. A row's part follows from its "
+            "content and --seed.",
+        ),
+    ] = False,
+    readers: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Threads that read, with --stream; changes no result."
+        ),
+    ] = 2,
     learning_rate: Annotated[
         Any,
         typer.Option(
@@ -296,20 +317,23 @@ def train(
     With --recipe lecture, every step size is tried with every width, and the validation
     part chooses among them, and the epoch. With --dp-epsilon, which goes by that recipe,
     the training rows are protected by differential privacy: the noise is calibrated to the
-    budget, and the report says what the guarantee covers and what not.
+    budget, and the report says what the guarantee covers and what not. With --stream, which
+    goes by that recipe too, memory holds a window of the rows, however many there are.
 
     Example: jaxmlp train churn.csv --target churned --positive yes --out churn-model
     """
     began = time.perf_counter()
     if target is None and data is not None:
         raise typer.BadParameter("needed with DATA", param_hint="--target")
+    if stream and data is None:
+        raise typer.BadParameter("needs DATA", param_hint="--stream")
     check_out(out)
-    privacy = _privacy(dp_epsilon, dp_delta, dp_clip, dp_bounds)
+    privacy = privacy_of(dp_epsilon, dp_delta, dp_clip, dp_bounds)
     common = {
         "target": "target" if target is None else target,
         "positive": positive,
         "fractions": split,
-        "columns": _columns(column),
+        "columns": columns_of(column),
         "class_weight": None if class_weight == "none" else class_weight,
         "seed": seed,
         "device": device,
@@ -328,19 +352,25 @@ def train(
         "seeds": seeds,
         "init": init,
     }
-    if recipe == "lecture" or privacy is not None:
-        asked = _lecture_recipe(recipe, common | of_lecture, ensemble, budget, privacy)
+    asked: Recipe
+    if recipe == "lecture" or privacy is not None or stream:
+        asked = lecture_recipe(
+            recipe, common | of_lecture, ensemble, budget, privacy, is_stream=stream
+        )
     else:
-        asked = _ensemble_recipe(common, of_lecture, ensemble, budget)
-    rule = _rule(threshold, cost_fp, cost_fn)
+        asked = ensemble_recipe(common, of_lecture, ensemble, budget)
+    rule = rule_of(threshold, cost_fp, cost_fn)
     _configure(device, dtype)
-    # As prediction will read them: a level is the text in the file, such as 00501.
-    texts = [name for name, wish in asked.columns.items() if wish == "categorical"]
-    table = breast_cancer_table() if data is None else read_table(data, text_columns=texts)
-    with about(data), progress(quiet=quiet or as_json) as callback:
+    with progress(quiet=quiet or as_json) as callback:
         shows = not quiet and not as_json
         watch = Watch(print_columns if shows else _ignore, callback)
-        outcome = train_on_table(table, asked, rule, watch)
+        if stream:
+            assert data is not None
+            assert isinstance(asked, LectureRecipe)
+            source = open_source(find_files(data))
+            outcome, table = train_on_stream(source, asked, rule, watch, n_threads=readers)
+        else:
+            outcome, table = _train_in_memory(data, asked, rule, watch)
     report = outcome.report
     report["evaluation"] = evaluate(table, outcome, rule)
     report["command"] = shlex.join(["jaxmlp", *sys.argv[1:]])
@@ -357,94 +387,18 @@ def train(
         print_outcome(outcome, str(out))
 
 
+def _train_in_memory(
+    data: Path | None, recipe: Recipe, rule: Rule, watch: Watch
+) -> tuple[Outcome, pa.Table]:
+    # As prediction will read them: a level is the text in the file, such as 00501.
+    texts = [name for name, wish in recipe.columns.items() if wish == "categorical"]
+    table = breast_cancer_table() if data is None else read_table(data, text_columns=texts)
+    with about(data):
+        return train_on_table(table, recipe, rule, watch), table
+
+
 def _ignore(_: Any) -> None:
     pass
-
-
-def _columns(pairs: list[tuple[str, Any]] | None) -> dict[str, Any]:
-    wishes = dict(pairs or [])
-    if len(wishes) < len(pairs or []):
-        raise typer.BadParameter("one column is given twice", param_hint="--column")
-    return wishes
-
-
-def _rule(threshold: Rule | None, cost_fp: float | None, cost_fn: float | None) -> Rule:
-    if cost_fp is None and cost_fn is None:
-        return 0.5 if threshold is None else threshold
-    if cost_fp is None or cost_fn is None:
-        raise typer.BadParameter(
-            "--cost-fp and --cost-fn go together",
-            param_hint="--cost-fn" if cost_fp is None else "--cost-fp",
-        )
-    if threshold is not None:
-        raise typer.BadParameter("the costs choose it", param_hint="--threshold")
-    return Costs(cost_fp, cost_fn)
-
-
-def _lecture_recipe(
-    name: str | None,
-    given: dict[str, Any],
-    ensemble: int | None,
-    budget: float | None,
-    privacy: Privacy | None,
-) -> Recipe:
-    if name == "ensemble":
-        raise typer.BadParameter(
-            "private training goes by the lecture's recipe", param_hint="--recipe"
-        )
-    if budget is not None:
-        raise typer.BadParameter(
-            "the lecture's recipe has no limit of time; give fewer --epochs",
-            param_hint="--budget",
-        )
-    given = {**given, "ensemble": ensemble}
-    asked = {name: value for name, value in given.items() if value is not None}
-    recipe = LectureRecipe(**((PRIVATE_DEFAULTS if privacy else {}) | asked))
-    recipe = recipe._replace(patience=recipe.patience or None, privacy=privacy)
-    check_recipe(recipe)
-    return recipe
-
-
-def _ensemble_recipe(
-    given: dict[str, Any],
-    of_lecture: dict[str, Any],
-    ensemble: int | None,
-    budget: float | None,
-) -> Recipe:
-    flags = {"learning_rates": "learning_rate"}
-    for name, value in of_lecture.items():
-        if value is not None:
-            raise typer.BadParameter(
-                "it is for the lecture's recipe: add --recipe lecture, or leave it out",
-                param_hint=f"--{flags.get(name, name).replace('_', '-')}",
-            )
-    if ensemble == 1:
-        raise typer.BadParameter(
-            "a cross-validation has 2 networks at least; --recipe lecture makes one",
-            param_hint="--ensemble",
-        )
-    recipe = EnsembleRecipe(**given, budget=budget)
-    return recipe if ensemble is None else recipe._replace(n_members=ensemble)
-
-
-def _privacy(
-    epsilon: float | None, delta: float | None, clip: float | None, bounds: Path | None
-) -> Privacy | None:
-    if epsilon is None:
-        for flag, value in {"delta": delta, "clip": clip, "bounds": bounds}.items():
-            if value is not None:
-                raise typer.BadParameter(
-                    "needs --dp-epsilon, the budget", param_hint=f"--dp-{flag}"
-                )
-        return None
-    if bounds is not None:
-        read_bounds(bounds)  # what is wrong with it is told before the table is read
-    return Privacy(
-        epsilon=epsilon,
-        delta=1e-5 if delta is None else delta,
-        max_norm=PRIVATE_CLIP if clip is None else clip,
-        bounds=None if bounds is None else str(bounds),
-    )
 
 
 def _configure(device: str | None, dtype: DtypeName) -> None:

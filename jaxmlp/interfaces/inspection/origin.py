@@ -68,8 +68,8 @@ def find_training_part(model: Model, table: pa.Table) -> TrainingPart:
     origin = model.origin
     if origin is None:
         raise DataError(
-            "the model keeps no record of its training rows: it was trained privately, or "
-            "by an earlier version; train it anew"
+            "the model keeps no record of its training rows: it was trained privately, "
+            "on a stream, or by an earlier version"
         )
     columns = decode(table, model.preprocessor.kinds)
     y = model.labels(table)

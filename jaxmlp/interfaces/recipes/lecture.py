@@ -61,7 +61,7 @@ def train_as_lecture(
         origin=None if recipe.privacy else _origin(data, recipe, result),
         val_rows=rows,
         val_logits=predict_logits(networks, data.X[rows]),
-        account=_account(result),
+        account=account_of(result),
         privacy=guarantee,
         notes=notes,
     )
@@ -120,7 +120,8 @@ def _origin(data: Prepared, recipe: LectureRecipe, result: SearchResult) -> Orig
     )
 
 
-def _account(result: SearchResult) -> dict[str, Any]:
+def account_of(result: SearchResult) -> dict[str, Any]:
+    """The report's account of a search."""
     return {
         "search": [json_row(row._asdict()) for row in result.table],
         "best": json_row(result.best.configuration._asdict()),

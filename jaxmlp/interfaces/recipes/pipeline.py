@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -85,6 +86,27 @@ def train_on_table(
     watch.prepared(data)
     with Stopwatch() as stopwatch:
         trained = _train(train_key, data, recipe, began, watch)
+    return conclude(data, recipe, trained, rule, stopwatch, partial(_test, data))
+
+
+def conclude(
+    data: Prepared,
+    recipe: Recipe,
+    trained: Trained,
+    rule: Rule,
+    stopwatch: Stopwatch,
+    test: Callable[[Model], Metrics | None],
+) -> Outcome:
+    """Chooses the threshold, tests once, and gives the account of it.
+
+    Args:
+      data: The prepared table.
+      recipe: What was asked for.
+      trained: What the recipe handed on.
+      rule: How the threshold is chosen.
+      stopwatch: Has measured the training.
+      test: Measures the model on the test part, if there is one.
+    """
     val_probs = expit(trained.val_logits)
     threshold = choose_threshold(val_probs, data.y[trained.val_rows], rule)
     model = Model(
@@ -100,7 +122,7 @@ def train_on_table(
         **trained.account,
         "threshold": threshold,
         "validation": _evaluate(trained.val_logits, data, trained.val_rows, model),
-        "test": _test(data, model),
+        "test": test(model),
         "privacy": trained.privacy,
         "seconds": {"compile": stopwatch.compile, "run": stopwatch.run},
     }

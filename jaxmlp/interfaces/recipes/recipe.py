@@ -54,6 +54,19 @@ PRIVATE_DEFAULTS: dict[str, Any] = {
 train well, chosen once and for all, because trying several would cost privacy."""
 
 
+STREAM_DEFAULTS: dict[str, Any] = {
+    "learning_rates": (0.001,),
+    "hidden_sizes": ((256,),),
+    "n_epochs": 5,
+    "patience": None,
+    "batch_size": 256,
+    "optimizer": "adam",
+    "schedule": "cosine",
+}
+"""What streamed training does unless told otherwise: one network in a few passes, because
+many rows need few."""
+
+
 class Privacy(NamedTuple):
     """The budget of private training.
 

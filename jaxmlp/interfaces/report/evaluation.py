@@ -48,6 +48,9 @@ class _Shown(NamedTuple):
     logits: NDArray[np.floating]
 
 
+_NO_ROWS = {"gradients": None, "suspects": None, "extremes": None}
+
+
 def evaluate(table: pa.Table, outcome: Outcome, rule: Rule) -> dict[str, Any]:
     """Measures a trained model for its report.
 
@@ -66,6 +69,7 @@ def evaluate(table: pa.Table, outcome: Outcome, rule: Rule) -> dict[str, Any]:
     began = time.perf_counter()
     model, seed = outcome.model, outcome.report["settings"]["seed"]
     is_private = outcome.report["privacy"] is not None
+    is_sample = "stream" in outcome.report  # whose rows have no number to be found by
     rngs = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
     baseline_rng, bootstrap_rng, importance_rng, rows_rng = rngs
     shown = _choose_shown(outcome)
@@ -82,7 +86,11 @@ def evaluate(table: pa.Table, outcome: Outcome, rule: Rule) -> dict[str, Any]:
         **_compare(bootstrap_rng, shown, baselines, model.threshold_logit),
         **_curves(shown, model.threshold_logit),
         "importance": importance._asdict(),
-        **_single_rows(rows_rng, table, outcome, shown, names, is_private=is_private),
+        **(
+            _NO_ROWS
+            if is_private or is_sample
+            else _single_rows(rows_rng, table, outcome, shown, names)
+        ),
         "fingerprint": None if is_private else outcome.data.fingerprint,
     }
     return {**found, "seconds": time.perf_counter() - began}
@@ -200,11 +208,7 @@ def _single_rows(
     outcome: Outcome,
     shown: _Shown,
     names: list[str],
-    *,
-    is_private: bool,
 ) -> dict[str, Any]:
-    if is_private:
-        return {"gradients": None, "suspects": None, "extremes": None}
     data, trained, model = outcome.data, outcome.trained, outcome.model
     train = data.split.train
     n_gradients = count_gradients(len(train), outcome.report["inputs"])

@@ -24,19 +24,22 @@ _KINDS = {
 }
 
 
+_OF_PRIVATE = (
+    "Left out, because training was private: gradients and suspected labels would be "
+    "measured on training rows, without the noise that protects them, and a page made to "
+    "be passed on shall show no single row."
+)
+_OF_STREAM = (
+    "Left out: the rows were read as a stream, and are kept nowhere to be looked at."
+)
+
+
 def rows_section(report: dict[str, Any]) -> Html:
-    """Rows worth a look; none where training was private."""
+    """Rows worth a look; none where training was private, or on a stream."""
     e = report["evaluation"]
     if e["gradients"] is None:
-        return section(
-            "rows",
-            "Rows worth a look",
-            paragraph(
-                "Left out, because training was private: gradients and suspected labels "
-                "would be measured on training rows, without the noise that protects "
-                "them, and a page made to be passed on shall show no single row."
-            ),
-        )
+        reason = _OF_STREAM if report["privacy"] is None else _OF_PRIVATE
+        return section("rows", "Rows worth a look", paragraph(reason))
     return section(
         "rows",
         "Rows worth a look",

@@ -1,0 +1,212 @@
+"""The lecture's recipe on a table that no memory holds."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pyarrow as pa
+
+from jaxmlp.data.columns import decode
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.labels import encode_labels
+from jaxmlp.data.split import Split
+from jaxmlp.data.stream.parts import TEST, TRAIN
+from jaxmlp.data.stream.rows import PartRows, Rows
+from jaxmlp.data.stream.source import Source
+from jaxmlp.data.stream.survey import Survey, survey
+from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
+from jaxmlp.interfaces.model import Model, predict_logits
+from jaxmlp.interfaces.recipes.lecture import account_of
+from jaxmlp.interfaces.recipes.pipeline import Outcome, Watch, conclude
+from jaxmlp.interfaces.recipes.prepare import Prepared
+from jaxmlp.interfaces.recipes.recipe import (
+    LectureRecipe,
+    batch_size_of,
+    learning_rates_of,
+    optimizer_of,
+)
+from jaxmlp.interfaces.recipes.threshold import Rule
+from jaxmlp.interfaces.recipes.timing import Stopwatch
+from jaxmlp.interfaces.recipes.trained import Trained
+from jaxmlp.training import SearchProgress, SearchResult, search_stream
+
+
+class Streamed(NamedTuple):
+    """A model trained on a stream.
+
+    Attributes:
+      outcome: The training; its `data` are those of the sample.
+      sample: Random rows of each part, which the report's page is drawn from.
+    """
+
+    outcome: Outcome
+    sample: pa.Table
+
+
+def train_on_stream(
+    source: Source,
+    recipe: LectureRecipe,
+    rule: Rule = 0.5,
+    watch: Watch | None = None,
+    *,
+    n_threads: int = 2,
+) -> Streamed:
+    """Trains, tunes and tests on files read slice by slice.
+
+    One pass surveys the columns, then each epoch is a pass. The validation part that
+    chooses is a sample of it, all of it up to `SAMPLE_ROWS` rows; the test part is
+    measured whole, in a last pass.
+
+    Args:
+      source: The files.
+      recipe: What is asked for.
+      rule: How the threshold is chosen.
+      watch: Whom to tell.
+      n_threads: Threads to read on.
+
+    Raises:
+      DataError: The files cannot be used, or every network diverged.
+    """
+    watch = watch or Watch()
+    found = survey(
+        source,
+        recipe.target,
+        positive=recipe.positive,
+        fractions=recipe.fractions,
+        seed=recipe.seed,
+        wishes=recipe.columns,
+        n_threads=n_threads,
+    )
+    _check_parts(found)
+    sample, data = _prepare(found)
+    watch.prepared(data)
+    with Stopwatch() as stopwatch:
+        result = _search(found, data, recipe, watch.progress, n_threads)
+    trained = _trained(data, result)
+    outcome = conclude(
+        data, recipe, trained, rule, stopwatch, partial(_test, found, n_threads)
+    )
+    report = outcome.report
+    report["rows"] = source.n_rows
+    report["split"] = dict(zip(report["split"], found.sizes, strict=True))
+    report["stream"] = {
+        "files": len(source.files),
+        "bytes": sum(file.size for file in source.files),
+        "sample": {name: len(rows) for name, rows in data.split._asdict().items()},
+        "positives": found.positives.tolist(),
+    }
+    return Streamed(outcome, sample)
+
+
+def _check_parts(found: Survey) -> None:
+    """Refuses parts that cannot do what they are for."""
+    sizes, positives = found.sizes, found.positives.tolist()
+    for name, share, n, n_positive in zip(
+        Split._fields, found.reading.fractions, sizes, positives, strict=True
+    ):
+        if share > 0 and not 0 < n_positive < n:
+            raise DataError(
+                f"--split leaves the {name} part with {n} rows, {n_positive} of them "
+                "positive: it needs both labels; give it a greater share"
+            )
+
+
+def _prepare(found: Survey) -> tuple[pa.Table, Prepared]:
+    """The samples as one table, prepared like a table in memory."""
+    sample = pa.concat_tables(found.samples)
+    bounds = np.cumsum([0, *(part.num_rows for part in found.samples)])
+    rows = [np.arange(a, b) for a, b in itertools.pairwise(bounds.tolist())]
+    notes = [f"column {name!r} is not used: {why}" for name, why in found.dropped.items()]
+    columns = decode(sample, found.preprocessor.kinds)
+    target = found.reading.target
+    data = Prepared(
+        X=found.preprocessor.encode(columns),
+        y=encode_labels(sample[target], target, found.classes),
+        split=Split(*rows),
+        preprocessor=found.preprocessor,
+        classes=found.classes,
+        notes=notes,
+        fingerprint=found.fingerprint,
+    )
+    return sample, data
+
+
+def _search(
+    found: Survey,
+    data: Prepared,
+    recipe: LectureRecipe,
+    callback: Callable[[SearchProgress], object] | None,
+    n_threads: int,
+) -> SearchResult:
+    key = jax.random.split(jax.random.key(recipe.seed))[1]
+    rows = PartRows(found, found.preprocessor, TRAIN, n_threads)
+    batch_size = batch_size_of(recipe, rows.n_rows)
+    n_steps = recipe.n_epochs * -(-rows.n_rows // batch_size)
+    val = data.split.val
+    X_val = data.X[val].astype(np.float64 if recipe.dtype == "float64" else np.float32)
+    n_negative, n_positive = rows.n_rows - found.positives[TRAIN], found.positives[TRAIN]
+    balanced = {0: rows.n_rows / (2 * n_negative), 1: rows.n_rows / (2 * n_positive)}
+
+    def blocks(epoch: int) -> Iterator[Rows]:
+        for block in rows.shuffled((recipe.seed, epoch)):
+            assert not isinstance(block, int)
+            yield block
+
+    try:
+        return search_stream(
+            key,
+            blocks,
+            X_val,
+            data.y[val],
+            learning_rates=learning_rates_of(recipe),
+            hidden_sizes=recipe.hidden_sizes,
+            n_epochs=recipe.n_epochs,
+            batch_size=batch_size,
+            l2=recipe.l2,
+            n_seeds=recipe.seeds,
+            n_best=recipe.ensemble,
+            optimizer=optimizer_of(recipe, n_steps),
+            init=recipe.init,
+            class_weight=balanced if recipe.class_weight else None,
+            compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
+            patience=recipe.patience,
+            device=recipe.device,
+            callback=callback,
+        )
+    except FloatingPointError as error:
+        raise DataError(f"{error}; give a smaller --learning-rate or --l2") from error
+
+
+def _trained(data: Prepared, result: SearchResult) -> Trained:
+    networks, rows = result.ensemble, data.split.val
+    n_test = len(data.split.test)
+    notes = [
+        "the curves and intervals of the report, and the choice of the network, are those "
+        f"of random rows: {len(rows)} of the validation part, {n_test} of the test part"
+    ]
+    return Trained(
+        networks=networks,
+        preprocessor=data.preprocessor,
+        origin=None,
+        val_rows=rows,
+        val_logits=predict_logits(networks, data.X[rows]),
+        account=account_of(result),
+        privacy=None,
+        notes=notes,
+    )
+
+
+def _test(found: Survey, n_threads: int, model: Model) -> Metrics | None:
+    rows = PartRows(found, model.preprocessor, TEST, n_threads)
+    if not rows.n_rows:
+        return None
+    logits, labels = [], []
+    for X, y in rows.in_order():
+        logits.append(predict_logits(model.networks, X))
+        labels.append(y.astype(np.int32))
+    return evaluate_logits(
+        np.concatenate(logits), np.concatenate(labels), model.threshold_logit
+    )
