@@ -1,8 +1,7 @@
 """Reading and writing of CSV and Parquet files, through pyarrow."""
 
 import contextlib
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from jaxmlp.data.errors import DataError
+from jaxmlp.data.records import parse_options, read_header
 
 # What pyarrow takes for missing, "?", which the UCI tables use, and blanks.
 _MISSING = [*pyarrow.csv.ConvertOptions().null_values, "?", " ", "  ", "   "]
@@ -129,8 +129,8 @@ def _parse(path: Path, content: pa.Buffer, text_columns: Collection[str]) -> pa.
 
 
 def _parse_csv(content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
-    header = content.slice(0, min(content.size, 1 << 20)).to_pybytes()
-    lines = [line for line in header.splitlines() if line.strip()]
+    header = read_header(content.slice(0, min(content.size, 1 << 20)).to_pybytes())
+    names = zip(header.raw_names, header.names, strict=True)
     table = pyarrow.csv.read_csv(
         pa.BufferReader(content),
         # One block: a column's type is then inferred from the whole file.
@@ -138,22 +138,21 @@ def _parse_csv(content: pa.Buffer, text_columns: Collection[str]) -> pa.Table:
         read_options=pyarrow.csv.ReadOptions(
             block_size=min(content.size + 1, 2**31 - 1), use_threads=False
         ),
-        parse_options=pyarrow.csv.ParseOptions(
-            delimiter=_delimiter(lines[0] if lines else b""), newlines_in_values=True
-        ),
-        convert_options=pyarrow.csv.ConvertOptions(
-            null_values=_MISSING,
-            strings_can_be_null=True,
-            column_types={name: pa.string() for name in text_columns},
+        parse_options=parse_options(header.delimiter),
+        convert_options=convert_options(
+            {raw: pa.string() for raw, name in names if name in text_columns}
         ),
     )
     for field in table.schema:
         if pa.types.is_binary(field.type):
             raise pa.ArrowInvalid(f"column {field.name!r} is not UTF-8")
-    # "age, income" in a header names the column "income", not " income".
     return table.rename_columns([name.strip() for name in table.column_names])
 
 
-def _delimiter(header: bytes) -> str:
-    unquoted = re.sub(rb'"[^"]*"', b"", header)
-    return max(",;\t|", key=lambda mark: unquoted.count(mark.encode()))
+def convert_options(
+    types: Mapping[str, pa.DataType], **others: object
+) -> pyarrow.csv.ConvertOptions:
+    """How pyarrow is to read the fields of a CSV file."""
+    return pyarrow.csv.ConvertOptions(
+        null_values=_MISSING, strings_can_be_null=True, column_types=types, **others
+    )

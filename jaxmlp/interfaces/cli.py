@@ -22,7 +22,9 @@ from jaxmlp.interfaces.commands.arguments import (
     JsonOption,
     ModelArgument,
     QuietOption,
+    StreamOption,
     about,
+    check_one_file,
     read_for,
 )
 from jaxmlp.interfaces.commands.cache import keep_compiled_programs
@@ -33,6 +35,7 @@ from jaxmlp.interfaces.commands.console import (
 from jaxmlp.interfaces.commands.export import export
 from jaxmlp.interfaces.commands.pictures import check_picture_name, draw_norms
 from jaxmlp.interfaces.commands.report import report
+from jaxmlp.interfaces.commands.stream import evaluate_stream, predict_stream
 from jaxmlp.interfaces.commands.train import train
 from jaxmlp.interfaces.inspection.gradients import row_gradients
 from jaxmlp.interfaces.inspection.origin import find_training_part
@@ -92,6 +95,7 @@ def predict(
         typer.Option(metavar="TABLE", help="The table that MODEL was trained on."),
     ] = None,
     l2: AnalysisL2Option = None,
+    stream: StreamOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -104,8 +108,15 @@ def predict(
     With --std, how sure the model is: the standard deviation of the logit in the linearised
     Laplace approximation, in an ensemble also between its networks.
 
+    With --stream, tables larger than memory: DATA is then one file or many, one after the
+    other, and what --out names is written as they are read.
+
     Example: jaxmlp predict churn-model new.csv --out predictions.csv
     """
+    given = {"--std": with_std, "--train": train is not None, "--l2": l2 is not None}
+    for flag, is_given in given.items():
+        if stream and is_given:
+            raise typer.BadParameter("it does not go with --stream", param_hint=flag)
     if with_std != (train is not None):
         raise typer.BadParameter("--std and --train go together", param_hint="--std")
     if l2 is not None and not with_std:
@@ -115,6 +126,10 @@ def predict(
         for name, read in {"DATA": data, "the table of --train": train}.items():
             if read is not None and out.resolve() == read.resolve():
                 raise typer.BadParameter(f"it is {name} itself", param_hint="--out")
+    if stream:
+        predict_stream(load_model(model), data, out, as_json=as_json, quiet=quiet)
+        return
+    check_one_file(data)
     loaded = load_model(model)
     table = read_for(loaded, data)
     with about(data):
@@ -142,6 +157,7 @@ def predict(
 def evaluate(
     model: ModelArgument,
     data: DataArgument,
+    stream: StreamOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -149,6 +165,10 @@ def evaluate(
 
     Example: jaxmlp evaluate churn-model holdout.csv --json
     """
+    if stream:
+        evaluate_stream(load_model(model), data, as_json=as_json, quiet=quiet)
+        return
+    check_one_file(data)
     loaded = load_model(model)
     table = read_for(loaded, data)
     with about(data):

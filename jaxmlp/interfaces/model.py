@@ -79,23 +79,31 @@ class Model:
     threshold: float
     origin: Origin | None
 
-    def features(self, table: Any) -> NDArray[np.float32]:
+    def features(self, table: Any, first_row: int = 0) -> NDArray[np.float32]:
         """Computes the networks' input X, `(n, p)`, such as `jaxmlp.gradients` takes.
+
+        Args:
+          table: The table.
+          first_row: Number of its first row, for messages.
 
         Raises:
           DataError: A needed column is missing or holds what cannot be used.
         """
-        columns = decode(as_table(table), self.preprocessor.kinds)
+        columns = decode(as_table(table), self.preprocessor.kinds, first_row)
         return self.preprocessor.encode(columns)
 
-    def labels(self, table: Any) -> NDArray[np.int32]:
+    def labels(self, table: Any, first_row: int = 0) -> NDArray[np.int32]:
         """Codes the target: 1 for the positive class, else 0; `(n,)`.
+
+        Args:
+          table: The table.
+          first_row: Number of its first row, for messages.
 
         Raises:
           DataError: The target is missing or holds another value than the two classes.
         """
         column = find_column(as_table(table), self.target, "target")
-        return encode_labels(column, self.target, self.classes)
+        return encode_labels(column, self.target, self.classes, first_row)
 
     def logits(self, table: Any) -> NDArray[np.float32]:
         """Computes the score of each row, `(n,)`, natural-log odds of the positive class.

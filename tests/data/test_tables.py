@@ -49,6 +49,8 @@ def test_text_columns_keep_their_zeros(tmp_path):
     (tmp_path / "t.csv").write_text("zip,n\n00123,1\n04567,2\n")
     table = read_table(tmp_path / "t.csv", text_columns=["zip", "absent"])
     assert table["zip"].to_pylist() == ["00123", "04567"]
+    (tmp_path / "t.csv").write_text("n, zip\n1,00123\n")
+    assert read_table(tmp_path / "t.csv", text_columns=["zip"])["zip"][0].as_py() == "00123"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def read_group(reading: Reading, group: Group, start: int = 0) -> Iterator[Slice
         try:
             yield _understand(reading, number, table, first_row)
         except DataError as error:
-            raise DataError(f"{group.file.path}: {error}") from error
+            raise DataError(f"{group.file.origin}: {error}") from error
 
 
 def _understand(reading: Reading, number: int, table: pa.Table, first_row: int) -> Slice:

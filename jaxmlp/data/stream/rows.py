@@ -104,7 +104,7 @@ class PartRows(NamedTuple):
                 rows = self._prepare(found)
                 if len(rows[1]) != place.n_rows:
                     raise DataError(
-                        f"{group.file.path}: the file has changed since the run began; "
+                        f"{group.file.origin}: the file has changed since the run began; "
                         "start the run anew"
                     )
                 yield rows

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,14 @@ SLICE_ROWS = 2**16
 """Most rows read at once."""
 
 _SLICE_VALUES = 2**24  # so that a slice of a wide table is no larger
-_ENDINGS = (".parquet", ".csv", ".csv.gz", ".csv.bz2", ".csv.zst", ".tsv", ".txt")
+_ENDINGS = (
+    ".parquet",
+    *(
+        f"{form}{packed}"
+        for form in (".csv", ".tsv", ".txt")
+        for packed in ("", ".gz", ".bz2", ".zst")
+    ),
+)
 
 
 class File(NamedTuple):
@@ -26,11 +34,14 @@ class File(NamedTuple):
       path: Where it is.
       size: Its bytes.
       modified: Time of its last change in nanoseconds.
+      origin: The user's file that its rows are from, which messages name: the same, but
+        for a CSV file that was spooled.
     """
 
     path: Path
     size: int
     modified: int
+    origin: Path
 
 
 class Group(NamedTuple):
@@ -80,44 +91,88 @@ class Source(NamedTuple):
 def find_files(pattern: str | Path) -> list[Path]:
     """Finds the files that a name, a pattern such as `part-*.parquet` or a folder means.
 
+    A file of just this name goes before a pattern. `**` in a pattern means folders at any
+    depth. Of a folder these are the files in it (not in folders below) that end as tables
+    do, in letters of any case. Hidden files do not count unless named. The order is that
+    of the names, numbers in them by their value: part-2 before part-10.
+
     Raises:
       DataError: There are none.
     """
     path = Path(pattern)
     if path.is_dir():
-        found = [each for each in path.iterdir() if each.name.endswith(_ENDINGS)]
+        found = [each for each in path.iterdir() if _looks_like_table(each.name)]
     elif path.exists():
         found = [path]
     else:
         found = [Path(each) for each in glob.glob(str(pattern), recursive=True)]
-    files = sorted(each for each in found if each.is_file())
-    if not files:
-        what = "no Parquet or CSV file in this folder" if path.is_dir() else "no such file"
-        raise DataError(f"{pattern}: {what}")
-    return files
+    files = sorted((each for each in found if each.is_file()), key=_natural)
+    if files:
+        return files
+    what = "no such file"
+    if path.is_dir():
+        what = "no Parquet or CSV file in this folder"
+    elif path.exists():
+        what = "not a regular file"
+    elif found:
+        what = "only folders match; add /*.parquet or the like"
+    elif is_pattern(path):
+        what = "no file matches"
+    raise DataError(f"{pattern}: {what}")
 
 
-def open_source(paths: Sequence[Path]) -> Source:
+def is_pattern(path: Path) -> bool:
+    """Whether a name means several files: a folder's, or one with `*`, `?` or `[`."""
+    return path.is_dir() or (not path.exists() and any(c in str(path) for c in "*?["))
+
+
+def _looks_like_table(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(_ENDINGS)
+
+
+def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
+    parts = re.findall(r"(\D*)(\d*)", str(path))
+    return [(text, int(digits or -1)) for text, digits in parts], str(path)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet by its content, or claims to be by its name.
+
+    Raises:
+      DataError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {one_line(error)}") from error
+    return start == b"PAR1" or path.suffix.lower() == ".parquet"
+
+
+def open_source(paths: Sequence[Path], origins: Sequence[Path] | None = None) -> Source:
     """Looks at Parquet files: what they hold, not yet the values.
 
     Args:
       paths: The files, in the order of the rows.
+      origins: The files that messages name, where they are others.
 
     Raises:
       DataError: A file cannot be read, or its columns are not those of the others.
     """
     groups: list[Group] = []
     schemas: list[pa.Schema] = []
-    for path in paths:
-        file = _mark(path)
+    origins = paths if origins is None else origins
+    for at, path in zip(paths, origins, strict=True):
+        file = _mark(at, path)
         try:
-            with pyarrow.parquet.ParquetFile(path) as parquet:
+            with pyarrow.parquet.ParquetFile(at) as parquet:
                 metadata, schema = parquet.metadata, parquet.schema_arrow
         except (OSError, pa.ArrowException) as error:
             raise DataError(
                 f"{path}: not a readable Parquet file: {one_line(error)}"
             ) from error
-        _check_names(path, schema, schemas[0] if schemas else schema, paths[0])
+        first = schemas[0] if schemas else schema
+        check_names(path, schema.names, first.names, origins[0])
         schemas.append(schema.remove_metadata())
         first_row = 0
         for number in range(metadata.num_row_groups):
@@ -126,10 +181,14 @@ def open_source(paths: Sequence[Path]) -> Source:
                 groups.append(Group(file, number, n_rows, first_row))
             first_row += n_rows
     if not groups:
-        raise DataError(f"{paths[0]}: the table has no rows")
-    schema = _unify(schemas, paths)
-    most = max(1, _SLICE_VALUES // len(schema))
-    return Source(tuple(groups), schema, min(SLICE_ROWS, most))
+        raise DataError(f"{origins[0]}: the table has no rows")
+    schema = _unify(schemas, origins)
+    return Source(tuple(groups), schema, count_slice_rows(len(schema)))
+
+
+def count_slice_rows(n_columns: int) -> int:
+    """Rows of a slice of a table with so many columns."""
+    return max(1, min(SLICE_ROWS, _SLICE_VALUES // max(1, n_columns)))
 
 
 def read_slices(
@@ -163,41 +222,43 @@ def read_slices(
                     held, n_seen = held.slice(source.slice_rows), n_seen + 1
     except (OSError, pa.ArrowException) as error:
         check_unchanged(group.file)
-        where = f"{group.file.path}, row group {group.number}"
+        where = f"{group.file.origin}, row group {group.number}"
         raise DataError(f"{where}: cannot be read: {one_line(error)}") from error
     if held.num_rows and n_seen >= start:
         yield held
         n_seen += 1
     if n_seen != source.n_slices(group):
         raise DataError(
-            f"{group.file.path}, row group {group.number}: has not the {group.n_rows} rows "
-            "that the file says"
+            f"{group.file.origin}, row group {group.number}: has not the {group.n_rows} "
+            "rows that the file says"
         )
 
 
 def check_unchanged(file: File) -> None:
     """Raises DataError if the file is gone, or not as it was when the run began."""
-    if _mark(file.path) != file:
+    if _mark(file.path, file.origin) != file:
         raise DataError(
-            f"{file.path}: the file has changed since the run began; start the run anew"
+            f"{file.origin}: the file has changed since the run began; start the run anew"
         )
 
 
-def _mark(path: Path) -> File:
+def _mark(path: Path, origin: Path) -> File:
     try:
         stat = os.stat(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {one_line(error)}") from error
-    return File(path, stat.st_size, stat.st_mtime_ns)
+        raise DataError(f"{origin}: cannot be read: {one_line(error)}") from error
+    return File(path, stat.st_size, stat.st_mtime_ns, origin)
 
 
-def _check_names(path: Path, schema: pa.Schema, first: pa.Schema, first_path: Path) -> None:
-    names = schema.names
+def check_names(
+    path: Path, names: Sequence[str], first_names: Sequence[str], first_path: Path
+) -> None:
+    """Raises DataError unless a file's columns are distinct and those of the first."""
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise DataError(f"{path}: two columns are named {repeated[0]!r}; rename one")
-    if set(names) != set(first.names):
-        odd = sorted(set(names) ^ set(first.names))
+    if set(names) != set(first_names):
+        odd = sorted(set(names) ^ set(first_names))
         raise DataError(
             f"{path}: its columns are not those of {first_path}: only one of them has "
             f"{shorten(odd, most=5)}"

@@ -122,7 +122,7 @@ def _begin(
     if not kinds.used:
         reasons = "; ".join(f"{name!r}: {why}" for name, why in kinds.dropped.items())
         raise DataError(f"no usable feature column: {reasons or 'none given'}")
-    path = source.groups[0].file.path
+    path = source.groups[0].file.origin
     try:
         by_number = fractions[0] < 1 and repeats_rows(reading, first)
     except DataError as error:

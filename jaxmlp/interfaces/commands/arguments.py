@@ -9,6 +9,7 @@ import pyarrow as pa
 import typer
 
 from jaxmlp.data.errors import DataError
+from jaxmlp.data.stream.source import is_pattern
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.model import Model
 from jaxmlp.interfaces.options import parse_positive
@@ -21,6 +22,14 @@ ModelArgument = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+]
+StreamOption = Annotated[
+    bool,
+    typer.Option(
+        "--stream",
+        help="Read DATA slice by slice, however large; it may be a pattern, such as "
+        "'part-*.csv', or a folder.",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
@@ -47,8 +56,20 @@ def about(data: Path | None) -> Iterator[None]:
 
 def read_for(model: Model, data: Path) -> pa.Table:
     """Reads a table with the types that the model knows."""
+    return read_table(data, text_columns=text_columns(model))
+
+
+def text_columns(model: Model) -> list[str]:
+    """The columns whose values in a CSV file are texts to the model."""
     kinds = model.preprocessor.kinds
     texts = [name for name, kind in kinds.items() if kind == "categorical"]
     if isinstance(model.classes.positive, str):
         texts.append(model.target)
-    return read_table(data, text_columns=texts)
+    return texts
+
+
+def check_one_file(data: Path) -> None:
+    """Refuses a pattern or a folder where `--stream` was not given."""
+    if is_pattern(data):
+        what = "is a folder" if data.is_dir() else "is a pattern, or no such file"
+        raise DataError(f"{data}: {what}; --stream reads several files as one table")

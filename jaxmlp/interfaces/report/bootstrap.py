@@ -5,9 +5,8 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from jaxmlp.interfaces.metrics import Metrics, evaluate_logits, log_losses
+from jaxmlp.interfaces.metrics import Metrics, evaluate_logits, row_scores
 
 METRICS = ("log_loss", "roc_auc", "average_precision", "accuracy", "brier")
 """In this order along the last axis of what `bootstrap` returns."""
@@ -90,9 +89,7 @@ def _measure(
     y: NDArray[np.int32], logits: NDArray[np.floating], threshold_logit: float
 ) -> Callable[[Floats], Floats]:
     """A function from counts of the rows, `(size, n)`, to the metrics, `(size, 5)`."""
-    is_right = (logits >= threshold_logit) == (y == 1)
-    squares = (expit(logits.astype(np.float64)) - y) ** 2
-    per_row = np.stack([log_losses(logits, y), is_right, squares], axis=1)
+    per_row = row_scores(logits, y, threshold_logit).T
     order = np.argsort(-logits, kind="stable")
     is_positive = y[order] == 1
     # Rows of one score are passed together: the curves have a point where it ends.

@@ -1,0 +1,68 @@
+"""Folders for one run's files, which no run leaves behind for long."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxmlp.data.errors import DataError
+from jaxmlp.data.tables import one_line
+
+_PREFIX = ".jaxmlp-spool-"
+_YOUNG = 60.0  # seconds in which a folder's run may not have locked it yet
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Makes a hidden folder, and removes it with all that is in it in the end.
+
+    Those of runs that were killed are removed in the beginning: a run holds a lock on its
+    folder, which ends with its process. Where a file system has no locks, they stay.
+
+    Raises:
+      DataError: The folder cannot be made.
+    """
+    _remove_abandoned(parent)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    except OSError as error:
+        raise DataError(f"{parent}: cannot be written to: {one_line(error)}") from error
+    lock = _lock(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime < _YOUNG:
+                continue
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Locks a folder for this process; None if another has, or it cannot be done."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(opened)
+        return None
+    return opened
