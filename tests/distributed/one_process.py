@@ -5,6 +5,7 @@
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+import jaxmlp.training  # noqa: F401 (its modules are found in sys.modules)
 from tests.distributed import cases
-from tests.helpers import relative_error
 
 ON_FEWER = ("depth 0", "depth 1", "depth 2", "private", "search")
 
@@ -25,14 +26,55 @@ def main(path):
         alone = cases.run(name)
         for n, mesh in meshes.items():
             if n == 8 or name in ON_FEWER:
-                errors[f"{name}, {n}"] = relative_error(cases.run(name, mesh), alone)
+                errors[f"{name}, {n}"] = cases.error_of(cases.run(name, mesh), alone)
     # jax.make_mesh makes axes of another type.
     made = cases.run("depth 1", jax.make_mesh((8,), ("any name",)))
-    errors["depth 1, jax.make_mesh"] = relative_error(made, cases.run("depth 1"))
+    errors["depth 1, jax.make_mesh"] = cases.error_of(made, cases.run("depth 1"))
     for n in (2, 8):
         found = cases.gradient_errors(meshes[n], 1_000)
         errors |= {f"{name}, {n}": error for name, error in found.items()}
-    Path(path).write_text(json.dumps(errors))
+    found = {
+        "errors": errors,
+        "collectives": {
+            name: collectives(name, meshes[8])
+            for name in ("depth 0", "depth 1", "depth 2", "weights", "dropout", "all rows")
+        },
+        "messages": messages(meshes[8]),
+    }
+    Path(path).write_text(json.dumps(found))
+
+
+def collectives(name, mesh):
+    """What devices say to each other in the compiled program: kinds, and shapes sent."""
+    module, found = sys.modules["jaxmlp.training.fit"], []
+    run_alone = module.run_alone
+
+    def spy(*arguments):
+        found.append(run_alone.lower(*arguments).compile().as_text())
+        return run_alone(*arguments)
+
+    module.run_alone = spy
+    try:
+        cases.run(name, mesh)
+    finally:
+        module.run_alone = run_alone
+    kinds = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
+    return [
+        (kind, re.findall(r"[a-z]+[0-9]*\[([0-9,]*)\]", shapes))
+        for shapes, kind in re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", found[0])
+    ]
+
+
+def messages(mesh):
+    """What is said of bad usage."""
+    two_axes = Mesh(np.array(jax.devices()).reshape(4, 2), ("rows", "columns"))
+    calls = {
+        "batch_size": lambda: cases.run_fit("depth 1", mesh, batch_size=36),
+        "two axes": lambda: cases.run_fit("depth 1", two_axes),
+        "dp_fit": lambda: cases.run_dp_fit("private", two_axes),
+        "search": lambda: cases.run_search("search", two_axes),
+    }
+    return {name: cases.message_of(call) for name, call in calls.items()}
 
 
 if __name__ == "__main__":
