@@ -11,6 +11,7 @@ from jaxmlp.gradients import (
     clipped_sum,
     inner_products,
     loss_factors,
+    map_blocks,
     noise_scale,
     norms,
     second_moment,
@@ -148,6 +149,13 @@ def gradient_errors(mesh, n):
         found = per_example(params, *in_parts)
         for name, value in expected.items():
             errors[f"{name}, depth {depth}"] = relative_error(found[name], value)
+
+    def lengths(params, X, y):
+        X, y = jax.lax.with_sharding_constraint((X, y), in_parts[0].sharding)
+        return norms(loss_factors(params, X, y))
+
+    found = map_blocks(lengths, params, X, y, block_size=n * 2 // 5)
+    errors["map_blocks"] = relative_error(found, expected["norms"])
     return errors
 
 
