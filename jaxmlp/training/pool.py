@@ -99,21 +99,23 @@ def plan_groups(
         columns = zip(*(choices[i].hidden_sizes for i in networks), strict=True)
         widest = tuple(map(max, columns))
         sizes = (work.draws.n_features, *widest, 1)
-        need = footprint(sizes, work.data, work.settings)
+        need = partial(
+            footprint(sizes, work.data, work.settings).of_chunk, on_mesh=mesh is not None
+        )
         fits = [
             n
             for n in range(1, -(-min(wanted, len(networks)) // n_devices) + 1)
-            if need.of_chunk(n) <= memory_limit
+            if need(n) <= memory_limit
         ]
         if not fits:
             raise ValueError(
                 f"memory_limit of {memory_limit} bytes is too little: a network of widths "
-                f"{sizes} may take {need.of_chunk(1)}; raise it, or give narrower ones"
+                f"{sizes} may take {need(1)}; raise it, or give narrower ones"
             )
         n_chunks = -(-len(networks) // (max(fits) * n_devices))
         size = round_up(-(-len(networks) // n_chunks), n_devices)
         n_chunks = -(-len(networks) // size)
-        n_threads = min(n_threads, memory_limit // need.of_chunk(size // n_devices))
+        n_threads = min(n_threads, memory_limit // need(size // n_devices))
         padded = networks + networks[-1:] * (n_chunks * size - len(networks))
         groups.append(
             Group(widest, [padded[i : i + size] for i in range(0, len(padded), size)])

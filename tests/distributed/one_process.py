@@ -11,10 +11,17 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
-import jaxmlp.training  # noqa: F401 (its modules are found in sys.modules)
+from jaxmlp.training import pool
+from jaxmlp.training.arrays import check_data
+from jaxmlp.training.grid import Choice, draw_starts, footprint, run_chunk
+from jaxmlp.training.orders import make_orders
+from jaxmlp.training.places import whole
+from jaxmlp.training.validate import make_settings
 from tests.distributed import cases
+from tests.helpers import make_data
 
 ON_FEWER = ("depth 0", "depth 1", "depth 2", "private", "search")
 
@@ -40,6 +47,7 @@ def main(path):
             for name in ("depth 0", "depth 1", "depth 2", "weights", "dropout", "all rows")
         },
         "messages": messages(meshes[8]),
+        "memory": memory(meshes[8]),
     }
     Path(path).write_text(json.dumps(found))
 
@@ -63,6 +71,39 @@ def collectives(name, mesh):
         (kind, re.findall(r"[a-z]+[0-9]*\[([0-9,]*)\]", shapes))
         for shapes, kind in re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", found[0])
     ]
+
+
+def memory(mesh):
+    """Bytes that a device holds beside the data for a network of its own, and the limit."""
+    X, y, _ = make_data(2_000, p=300)
+    place = whole(mesh)
+    val = {"X_val": X[:100], "y_val": y[:100]}
+    data = check_data(X, y, dtype=X.dtype, **val, augmented=True, device=place)
+    settings = make_settings(
+        data,
+        optimizer=optax.sgd,
+        gradient_fn=None,
+        n_epochs=3,
+        batch_size=64,
+        drop_last=False,
+        patience=None,
+        metrics=None,
+        penalize_bias=False,
+    )
+    choices = [Choice((), 0.1, 0.0, 0)] * 8
+    draws, seed = draw_starts(jax.random.key(0), choices, 300, "he", "float32")
+    orders = make_orders(seed, settings.plan, place)
+    work = pool.Work(data, settings, draws, orders, place, False, None)
+    params, hyper = pool._starts(work, choices, pool.Group((), []), list(range(8)))
+    state = pool._on_mesh(work).start(params, hyper)
+    bounds = (np.int32(0), np.int32(3))
+    program = run_chunk.lower(state, hyper, orders(0), data, bounds, settings).compile()
+    used = program.memory_analysis()
+    held = used.argument_size_in_bytes + used.temp_size_in_bytes
+    held += used.output_size_in_bytes - used.alias_size_in_bytes
+    held -= sum(leaf.nbytes for leaf in jax.tree.leaves((data, orders(0))))
+    limit = footprint((300, 1), data, settings).of_chunk(1, on_mesh=True)
+    return held, limit
 
 
 def messages(mesh):

@@ -56,42 +56,29 @@ def finish(processes, paths):
     return [json.loads(path.read_text()) for path in paths]
 
 
-@pytest.fixture(scope="module")
-def one_process(tmp_path_factory):
-    path = tmp_path_factory.mktemp("one") / "found.json"
+# One test for each program, so that it runs once, however the tests are dealt out.
+
+
+def test_devices_of_one_process(tmp_path):
+    path = tmp_path / "found.json"
     (found,) = finish([start("one_process", str(path), n_devices=8)], [path])
-    return found
+    check_devices_agree_with_one(found["errors"])
+    check_a_step_adds_up_gradients_and_sends_nothing_else(found["collectives"])
+    check_bad_meshes_are_named(found["messages"])
+    held, limit = found["memory"]
+    assert held <= limit
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    paths = [folder / f"{i}.json" for i in range(2)]
-    address = f"127.0.0.1:{free_port()}"
-    processes = [
-        start("many_processes", address, "2", str(i), str(path), n_devices=2)
-        for i, path in enumerate(paths)
-    ]
-    return finish(processes, paths)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def test_devices_agree_with_one(one_process):
-    far = {k: error for k, error in one_process["errors"].items() if not error <= TOLERANCE}
-    assert not far
+def check_devices_agree_with_one(errors):
+    assert not {name: error for name, error in errors.items() if not error <= TOLERANCE}
     for n_devices in (1, 2, 4, 8):
         for depth in DEPTHS:
-            assert f"depth {depth}, {n_devices}" in one_process["errors"]
+            assert f"depth {depth}, {n_devices}" in errors
     # Rounded otherwise somewhere: the devices did share out the work.
-    assert one_process["errors"]["depth 1, 8"] > 0
+    assert errors["depth 1, 8"] > 0
 
 
-def test_a_step_adds_up_gradients_once_and_sends_nothing_else(one_process):
+def check_a_step_adds_up_gradients_and_sends_nothing_else(collectives):
     # `(p + 1) q` numbers of the first layer and its biases (for the output weights, see
     # `weighted_sum`), the output's bias, the loss; deeper, the layers between.
     expected = {
@@ -103,58 +90,56 @@ def test_a_step_adds_up_gradients_once_and_sends_nothing_else(one_process):
         "all rows": ["6,7", "", ""],
     }
     for name, shapes in expected.items():
-        (step, *others) = one_process["collectives"][name]
+        (step, *others) = collectives[name]
         assert step == ["all-reduce", shapes], name
         # Once an epoch, the logits of the validation part.
         assert others == ([["all-gather", ["40"]]] if name == "weights" else []), name
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ("batch_size", "batch_size must be a multiple of 8, as the 8 devices of the mesh"),
-        ("two axes", "mesh must have one axis"),
-        ("dp_fit", "mesh must have one axis"),
-        ("search", "mesh must have one axis"),
-    ],
-)
-def test_bad_mesh_is_named(one_process, call, message):
-    assert message in one_process["messages"][call]
+def check_bad_meshes_are_named(messages):
+    assert "batch_size must be a multiple of 8, as the 8 dev" in messages["batch_size"]
+    for call in ("two axes", "dp_fit", "search"):
+        assert messages[call].startswith("mesh must have one axis")
 
 
-def test_processes_agree_with_one_device(two_processes):
-    first, second = two_processes
+def test_two_processes(tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    paths = [tmp_path / f"{i}.json" for i in range(2)]
+    processes = [
+        start("many_processes", address, "2", str(i), str(path), n_devices=2)
+        for i, path in enumerate(paths)
+    ]
+    first, second = finish(processes, paths)
+    check_processes_agree(first, second)
+    check_arguments_that_differ_are_named(first["messages"], second["messages"])
+    for found in (first, second):
+        # The first process never had enough, the second after 3 epochs.
+        assert found["n_epochs"] == 3
+        assert 0 < found["n_networks"] < 18
+        assert found["copies_alone"]
+        assert found["trains_by_itself"]
+
+
+def check_processes_agree(first, second):
     assert first["n_devices"] == second["n_devices"] == 4
     assert first["errors"].keys() == second["bits"].keys()
     far = {k: error for k, error in first["errors"].items() if not error <= TOLERANCE}
     assert not far
-
-
-def test_processes_have_the_same_bits(two_processes):
-    first, second = two_processes
     assert first["bits"] == second["bits"]
 
 
-def test_arguments_that_differ_are_named_in_all_processes(two_processes):
+def check_arguments_that_differ_are_named(*messages):
     names = {"fit": "opt_state", "dp_fit": "batch_size", "search": "learning_rates"}
-    for found in two_processes:
+    for of_process in messages:
         for call, name in names.items():
-            assert found["messages"][call].startswith(f"{name}: not the same in all 2 proc")
-    assert "mesh has no device of process 1, of 2" in two_processes[1]["messages"]["mesh"]
+            assert of_process[call].startswith(f"{name}: not the same in all 2 processes")
+    assert "mesh has no device of process 1, of 2" in messages[1]["mesh"]
 
 
-def test_one_process_that_has_enough_stops_all(two_processes):
-    for found in two_processes:
-        assert found["n_epochs"] == 3
-        assert 0 < found["n_networks"] < 18
-
-
-def test_one_process_may_save_what_all_train(two_processes):
-    assert all(found["copies_alone"] for found in two_processes)
-
-
-def test_a_process_may_train_by_itself(two_processes):
-    assert all(found["trains_by_itself"] for found in two_processes)
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def fit_calls(**more):
