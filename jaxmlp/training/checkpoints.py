@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -76,7 +77,7 @@ def name_leaves(tree: Any) -> dict[str, Any]:
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def save_checkpoint(
@@ -156,7 +157,7 @@ def restore(tree: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     """Puts a checkpoint's arrays in the places of a pytree's."""
     leaves, structure = jax.tree.flatten(tree)
     found = [
-        jax.random.wrap_key_data(arrays[name], impl=jax.random.key_impl(leaf))
+        jax.random.wrap_key_data(jnp.asarray(arrays[name]), impl=jax.random.key_impl(leaf))
         if _is_key(leaf)
         else arrays[name]
         for name, leaf in zip(name_leaves(tree), leaves, strict=True)

@@ -273,10 +273,10 @@ def _step(
 def _masks(key: jax.Array, params: Params, settings: Settings) -> Masks:
     plan = settings.plan
     assert settings.dropout is not None
+    if settings.mesh is None:
+        return draw_masks(key, params, plan.batch_size, settings.dropout)
     n_drawn = min(plan.batch_size, plan.n_samples)
     masks = draw_masks(key, params, n_drawn, settings.dropout)
-    if settings.mesh is None:
-        return masks
     drawn = masks._replace(scales=())
     if n_drawn % (4 * settings.mesh.size):
         # A random word serves four rows: where these are not one device's, each device

@@ -288,7 +288,7 @@ def run_fit(
     l2 = check_l2("l2", l2)
     dtype = params[0].w.dtype
     penalty = np.asarray(l2, dtype) if l2 else None
-    hyper = put(Hyper(None, penalty, dropout_key(key_data, settings)), device)
+    hyper = Hyper(None, *put((penalty, dropout_key(key_data, settings)), device))
     callback_every = check_count("callback_every", callback_every)
     if device is not None:
         params, opt_state = put((params, opt_state), device)

@@ -160,7 +160,7 @@ def fit_stream(
     )
     l2 = check_l2("l2", l2)
     penalty = np.asarray(l2, dtype) if l2 else None
-    hyper = put(Hyper(None, penalty, dropout_key(key_data, settings)), place)
+    hyper = Hyper(None, *put((penalty, dropout_key(key_data, settings)), place))
     if opt_state is not None:
         check_opt_state(opt_state, params, optimizer)
     courses = [Course(hyper, settings)]

@@ -131,13 +131,15 @@ class Footprint(NamedTuple):
     batch: int
     gathers: bool
 
-    def of_chunk(self, n_networks: int) -> int:
+    def of_chunk(self, n_networks: int, *, on_mesh: bool = False) -> int:
         """Bytes of networks side by side.
 
         Beside the gathered mini-batch, each is given one of its own, as XLA does where an
-        optimiser searches along a line.
+        optimiser searches along a line. (On a mesh, one network is a chunk of one, in the
+        same program as more.)
         """
-        n_batches = self.gathers + (n_networks if n_networks > 1 else 0)
+        is_chunk = n_networks > 1 or on_mesh
+        n_batches = self.gathers + (n_networks if is_chunk else 0)
         return n_networks * self.network + n_batches * self.batch
 
 

@@ -7,7 +7,7 @@ the devices found, where `share_out` and `replicate` say how the arrays lie.
 
 import hashlib
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-Place = jax.Device | NamedSharding | None
+Place: TypeAlias = jax.Device | NamedSharding | None
 """A device, all devices of a mesh, or, if None, JAX's default."""
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ def platform_of(place: jax.Device | NamedSharding) -> str:
     return place.platform
 
 
-def put(arrays: T, place: Place) -> T:
+def put(arrays: Any, place: Place) -> Any:
     """Moves a pytree of arrays there; every process has the same ones."""
     if not isinstance(place, NamedSharding) or place.is_fully_addressable:
         return jax.device_put(arrays, place)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from jaxmlp.core import Params
 from jaxmlp.training.engine import run_in_chunks
@@ -21,7 +22,8 @@ from jaxmlp.training.grid import (
     run_chunk,
     start_chunk,
 )
-from jaxmlp.training.orders import Orders
+from jaxmlp.training.orders import Orders, round_up
+from jaxmlp.training.places import gather, in_parts, mesh_of, platform_of, put, share_out
 from jaxmlp.training.stack import stack_on_host
 from jaxmlp.training.state import BestEpoch, Data, History, Hyper, Settings, history_of
 
@@ -34,7 +36,7 @@ class Work(NamedTuple):
       settings: What the programs are specialised to.
       draws: Starting weights.
       orders: Draws the orders of the examples.
-      device: Where the networks train.
+      device: Where the networks train; on a mesh, each device trains its share of them.
       has_penalty: Whether any network has an L2 penalty.
       every: Epochs between two reports, or None for one report at the end.
     """
@@ -43,7 +45,7 @@ class Work(NamedTuple):
     settings: Settings
     draws: Draws
     orders: Orders
-    device: jax.Device
+    device: jax.Device | NamedSharding
     has_penalty: bool
     every: int | None
 
@@ -86,30 +88,34 @@ def plan_groups(
     Raises:
       ValueError: One network alone exceeds memory_limit.
     """
-    is_cpu = work.device.platform == "cpu"
-    n_threads = n_processors() if is_cpu else 1
-    wanted = n_parallel or (1 if is_cpu else len(choices))
+    mesh = mesh_of(work.device)
+    n_devices = 1 if mesh is None else mesh.size
+    is_cpu = platform_of(work.device) == "cpu"
+    n_threads = n_processors() if is_cpu and mesh is None else 1
+    wanted = n_parallel or (n_devices if is_cpu else len(choices))
     groups = []
     for depth in sorted({len(choice.hidden_sizes) for choice in choices}, reverse=True):
         networks = [i for i, c in enumerate(choices) if len(c.hidden_sizes) == depth]
         columns = zip(*(choices[i].hidden_sizes for i in networks), strict=True)
         widest = tuple(map(max, columns))
         sizes = (work.draws.n_features, *widest, 1)
-        need = footprint(sizes, work.data, work.settings)
+        need = partial(
+            footprint(sizes, work.data, work.settings).of_chunk, on_mesh=mesh is not None
+        )
         fits = [
             n
-            for n in range(1, min(wanted, len(networks)) + 1)
-            if need.of_chunk(n) <= memory_limit
+            for n in range(1, -(-min(wanted, len(networks)) // n_devices) + 1)
+            if need(n) <= memory_limit
         ]
         if not fits:
             raise ValueError(
                 f"memory_limit of {memory_limit} bytes is too little: a network of widths "
-                f"{sizes} may take {need.of_chunk(1)}; raise it, or give narrower ones"
+                f"{sizes} may take {need(1)}; raise it, or give narrower ones"
             )
-        most = max(fits)
-        n_chunks = -(-len(networks) // most)
-        size = -(-len(networks) // n_chunks)
-        n_threads = min(n_threads, memory_limit // need.of_chunk(size))
+        n_chunks = -(-len(networks) // (max(fits) * n_devices))
+        size = round_up(-(-len(networks) // n_chunks), n_devices)
+        n_chunks = -(-len(networks) // size)
+        n_threads = min(n_threads, memory_limit // need(size // n_devices))
         padded = networks + networks[-1:] * (n_chunks * size - len(networks))
         groups.append(
             Group(widest, [padded[i : i + size] for i in range(0, len(padded), size)])
@@ -136,6 +142,13 @@ def run_groups(
     Yields:
       Reports as they come; of each chunk the last one has its outcome.
     """
+    if mesh_of(work.device) is not None:
+        # One after the other: processes may share the mesh, and must do the same in turn.
+        program = _on_mesh(work)
+        for group in groups:
+            for chunk in group.chunks:
+                yield from _train_chunk(work, choices, group, program, chunk, stop)
+        return
     reports: queue.SimpleQueue[Report | BaseException] = queue.SimpleQueue()
     pool = ThreadPoolExecutor(n_threads)
     try:
@@ -144,7 +157,7 @@ def run_groups(
                 _train_chunk, work, choices, group, _compile(work, choices, group)
             )
             for chunk in group.chunks:
-                pool.submit(_or_exception, reports, partial(train, chunk, reports, stop))
+                pool.submit(_report, reports, partial(train, chunk, stop))
         n_open = sum(len(group.chunks) for group in groups)
         while n_open:
             report = reports.get()
@@ -177,16 +190,27 @@ def _compile(work: Work, choices: list[Choice], group: Group) -> _Program:
     return _Program(start.compile(), run.compile())
 
 
+def _on_mesh(work: Work) -> _Program:
+    mesh, settings = mesh_of(work.device), work.settings
+    shared_out = jax.jit(partial(share_out, mesh=mesh))
+    return _Program(
+        lambda params, hyper: shared_out(start_chunk(params, hyper, settings)),
+        partial(run_chunk, settings=settings),
+    )
+
+
 def _starts(
     work: Work, choices: list[Choice], group: Group, chunk: list[int]
 ) -> tuple[Params, Hyper]:
-    """Starting parameters and hyperparameters of a chunk, on the device."""
+    """Starting parameters and hyperparameters of a chunk, on the device or devices."""
     members = [choices[i] for i in chunk]
     dtype = work.draws.values.dtype
     params = stack_on_host([work.draws.params(c) for c in members], group.widest)
     rates = np.array([choice.learning_rate for choice in members], dtype)
     l2 = np.array([choice.l2 for choice in members], dtype) if work.has_penalty else None
-    params, rates, l2 = jax.device_put((params, rates, l2), work.device)
+    mesh = mesh_of(work.device)
+    place = work.device if mesh is None else in_parts(mesh)
+    params, rates, l2 = put((params, rates, l2), place)
     return params, Hyper(rates, l2)
 
 
@@ -196,9 +220,8 @@ def _train_chunk(
     group: Group,
     program: _Program,
     chunk: list[int],
-    reports: "queue.SimpleQueue[Report | BaseException]",
     stop: threading.Event,
-) -> None:
+) -> Iterator[Report]:
     networks = sorted(set(chunk))
     # A thread does not see that the caller has 64 bits switched on in a `with` block.
     with jax.enable_x64(work.data.y.dtype == np.float64):
@@ -217,16 +240,19 @@ def _train_chunk(
         )
         for state, n_done, has_ended in chunks:  # noqa: B007 (the last state counts)
             if not has_ended:
-                reports.put(Report(networks, n_done, None))
+                yield Report(networks, n_done, None)
+    state = gather(state._replace(opt_state=None), mesh_of(work.device))
     outcome = jax.device_get((state.best, history_of(state, n_done)))
-    reports.put(Report(networks, n_done, outcome))
+    yield Report(networks, n_done, outcome)
 
 
-def _or_exception(
-    reports: "queue.SimpleQueue[Report | BaseException]", train: Callable[[], None]
+def _report(
+    reports: "queue.SimpleQueue[Report | BaseException]",
+    train: Callable[[], Iterator[Report]],
 ) -> None:
     try:
-        train()
+        for report in train():
+            reports.put(report)
     except BaseException as error:
         reports.put(error)
 

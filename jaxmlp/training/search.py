@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core.params import InitMethod
@@ -17,13 +18,14 @@ from jaxmlp.training.arrays import ClassWeight, check_data
 from jaxmlp.training.grid import Choice, HiddenSizes, draw_starts
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import make_orders
+from jaxmlp.training.places import any_process, check_same, mesh_of
 from jaxmlp.training.pool import Work, plan_groups, run_groups
 from jaxmlp.training.ranking import Ranking, SearchProgress, SearchResult
 from jaxmlp.training.state import OptimizerFactory
 from jaxmlp.training.validate import (
     check_key,
     check_l2,
-    find_device,
+    find_place,
     make_settings,
 )
 
@@ -53,6 +55,7 @@ def search(
     gradient_fn: GradientFn | None = None,
     compute_dtype: DTypeLike | None = None,
     device: jax.Device | str | None = None,
+    mesh: Mesh | None = None,
     callback: Callable[[SearchProgress], object] | None = None,
     callback_every: int | None = None,
     n_parallel: int | None = None,
@@ -67,7 +70,9 @@ def search(
     NaN or infinite is kept in the table and never chosen.
 
     On an accelerator, networks train side by side in chunks (`vmap`). On a CPU, where that
-    is not faster, each trains by itself, on as many threads as there are processors.
+    is not faster, each trains by itself, on as many threads as there are processors. The
+    devices of a mesh share out the networks of a chunk, and train them without a word to
+    each other.
 
     Args:
       key: JAX random key of starting parameters and orders.
@@ -96,13 +101,17 @@ def search(
       gradient_fn: Replaces the gradient, as in `fit`.
       compute_dtype: As in `fit`.
       device: As in `fit`.
+      mesh: Devices, in a mesh of one axis, that share out the networks; instead of
+        `device`. Each has all rows, and `batch_size` may be any. A mesh may reach over
+        several processes, which all make the same call then.
       callback: Called with a `SearchProgress` after every `callback_every` epochs of a
-        chunk and at its end; whatever it returns that is true ends the search, which then
-        ranks the networks as far as they have come.
+        chunk and at its end; whatever it returns that is true ends the search, in all
+        processes, which then ranks the networks as far as they have come.
       callback_every: Epochs between two calls; None calls at the end of chunks only.
       n_parallel: Networks in a chunk; None is 1 on a CPU and as many as memory allows on
-        an accelerator.
-      memory_limit: Bytes that the networks in training may take on the device, beside
+        an accelerator; on a mesh, a multiple of the number of devices, to which it is
+        rounded up.
+      memory_limit: Bytes that the networks in training may take on a device, beside
         the data: parameters, optimiser states, mini-batches, activations of them and
         of the validation part. Chunks and threads are made so few that they keep it.
 
@@ -141,7 +150,29 @@ def search(
         raise ValueError("search chooses on a validation part: give X_val and y_val")
     dtype = dtype_for(X_train)
     choices = make_choices(hidden_sizes, learning_rates, l2, n_seeds)
-    device = find_device(device)
+    place = find_place(device, mesh)
+    check_same(
+        place,
+        key=key,
+        X_train=X_train,
+        y_train=y_train,
+        X_val=X_val,
+        y_val=y_val,
+        learning_rates=learning_rates,
+        hidden_sizes=hidden_sizes,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        l2=l2,
+        n_seeds=n_seeds,
+        n_best=n_best,
+        sample_weight=sample_weight,
+        sample_weight_val=sample_weight_val,
+        class_weight=class_weight,
+        patience=patience,
+        n_parallel=n_parallel,
+        memory_limit=memory_limit,
+        callback_every=callback is not None and callback_every,
+    )
     data = check_data(
         X_train,
         y_train,
@@ -153,7 +184,7 @@ def search(
         sample_weight_val=sample_weight_val,
         class_weight=class_weight,
         augmented=gradient_fn is None,
-        device=device,
+        device=place,
         names=("X_train", "y_train"),
     )
     settings = make_settings(
@@ -174,15 +205,15 @@ def search(
         callback_every = check_count("callback_every", callback_every)
     if n_parallel is not None:
         n_parallel = check_count("n_parallel", n_parallel)
-    device = device or next(iter(data.X.devices()))
+    place = place or next(iter(data.X.devices()))
     n_features = np.shape(X_train)[1]
     draws, shuffle_data = draw_starts(key, choices, n_features, init, dtype.name)
     work = Work(
         data=data,
         settings=settings,
         draws=draws,
-        orders=make_orders(shuffle_data, settings.plan, device),
-        device=device,
+        orders=make_orders(shuffle_data, settings.plan, place),
+        device=place,
         has_penalty=any(choice.l2 for choice in choices),
         every=callback_every,
     )
@@ -192,7 +223,9 @@ def search(
     ranking = Ranking(choices, n_best, settings)
     for report in run_groups(work, choices, groups, n_threads, stop):
         ranking.add(report)
-        if callback is not None and callback(ranking.progress()):
+        if callback is not None and any_process(
+            callback(ranking.progress()), mesh_of(place)
+        ):
             stop.set()
     return ranking.result()
 

@@ -142,9 +142,9 @@ def search_stream(
     )
     courses = []
     for choice in choices:
+        rate = np.asarray(choice.learning_rate, dtype)
         penalty = np.asarray(choice.l2, dtype) if choice.l2 else None
-        hyper = Hyper(np.asarray(choice.learning_rate, dtype), penalty)
-        courses.append(Course(put(hyper, place), settings))
+        courses.append(Course(Hyper(*put((rate, penalty), place)), settings))
     params = [put(draws.params(choice), place) for choice in choices]
     start = start_runs(courses, params, [None] * len(choices), source)
     ranking, has_ended = Ranking(choices, n_best, settings), set[int]()
