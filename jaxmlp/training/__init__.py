@@ -2,6 +2,7 @@
 `search_stream`.
 """
 
+from jaxmlp.training.checkpoints import CheckpointError, Checkpoints
 from jaxmlp.training.diagnostics import Diagnostics
 from jaxmlp.training.fit import FitProgress, FitResult, fit
 from jaxmlp.training.fit_stream import fit_stream
@@ -15,12 +16,15 @@ from jaxmlp.training.ranking import (
     SearchProgress,
     SearchResult,
 )
+from jaxmlp.training.resume import Stopped
 from jaxmlp.training.search import search
 from jaxmlp.training.search_stream import search_stream
 from jaxmlp.training.stack import stack_params
 
 __all__ = [
     "Candidate",
+    "CheckpointError",
+    "Checkpoints",
     "Configuration",
     "CrossFitProgress",
     "CrossFitResult",
@@ -31,6 +35,7 @@ __all__ = [
     "Network",
     "SearchProgress",
     "SearchResult",
+    "Stopped",
     "cross_fit",
     "epoch_order",
     "fit",

@@ -13,8 +13,10 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -38,14 +40,20 @@ class Checkpoints(NamedTuple):
 
     Attributes:
       folder: The folder; made if it is not there.
-      every: Seconds between two, at least; the end of an epoch always makes one.
-      identity: What makes the run this run, as JSON values: a checkpoint with another
-        identity is refused.
+      every: Seconds between two, at least; 0 makes one after each window. The end of a
+        run always makes one.
+      resume: Whether to go on from the latest; without one, the run begins.
+      identity: What makes the run this run, beside what training itself knows, as JSON
+        values, such as a mark of the data: another run's checkpoint is refused.
+      tell: Called with a sentence for each checkpoint that cannot be read and is passed
+        over, and with one for the checkpoint that is gone on from.
     """
 
-    folder: Path
-    every: float
-    identity: Mapping[str, Any]
+    folder: str | Path
+    every: float = 600.0
+    resume: bool = True
+    identity: Mapping[str, Any] = MappingProxyType({})
+    tell: Callable[[str], object] = warnings.warn
 
 
 class Found(NamedTuple):
@@ -81,20 +89,24 @@ def _is_key(leaf: Any) -> bool:
 
 
 def save_checkpoint(
-    checkpoints: Checkpoints, step: int, tree: Any, position: Mapping[str, Any]
+    folder: Path,
+    step: int,
+    tree: Any,
+    position: Mapping[str, Any],
+    identity: Mapping[str, Any],
 ) -> Path:
     """Writes a checkpoint, whole or not at all, and removes all but the latest `KEPT`.
 
     Args:
-      checkpoints: Where.
+      folder: Where.
       step: Steps of the run that are done.
       tree: What the run carries: a pytree of arrays.
       position: Where the run stands, as JSON values.
+      identity: What makes the run this run, as JSON values.
 
     Raises:
       CheckpointError: It cannot be written; those before it are as they were.
     """
-    folder = Path(checkpoints.folder)
     place, unfinished = folder / f"{step:012d}", folder / f".{step:012d}.unfinished"
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -102,7 +114,7 @@ def save_checkpoint(
         _write_arrays(unfinished / "arrays", tree)
         manifest = {
             "format": FORMAT,
-            "identity": checkpoints.identity,
+            "identity": identity,
             "position": position,
             "files": {name: _describe(path) for name, path in _files(unfinished).items()},
         }
@@ -123,12 +135,19 @@ def save_checkpoint(
     return place
 
 
-def load_checkpoint(checkpoints: Checkpoints, tree: Any) -> Found | None:
+def load_checkpoint(
+    folder: Path,
+    tree: Any,
+    identity: Mapping[str, Any],
+    check_position: Callable[[Mapping[str, Any]], object],
+) -> Found | None:
     """Reads the latest checkpoint that is whole.
 
     Args:
-      checkpoints: Where, and of which run.
+      folder: Where.
       tree: What a run carries before its first step; the arrays must be like these.
+      identity: Of the run.
+      check_position: Raises ValueError where a run cannot stand.
 
     Returns:
       What was found; None if there is no checkpoint at all.
@@ -136,12 +155,13 @@ def load_checkpoint(checkpoints: Checkpoints, tree: Any) -> Found | None:
     Raises:
       CheckpointError: The latest belongs to another run, or none can be read.
     """
-    folder, skipped = Path(checkpoints.folder), list[str]()
+    skipped = list[str]()
     for step in reversed(_steps(folder)):
         path = folder / f"{step:012d}"
         try:
             manifest = _read_manifest(path)
-            _check_identity(path, manifest["identity"], checkpoints.identity)
+            _check_identity(path, manifest["identity"], identity)
+            check_position(manifest["position"])
             arrays = _read_arrays(path / "arrays", name_leaves(tree))
             return Found(path, arrays, manifest["position"], skipped)
         except _ForeignError:
@@ -165,9 +185,30 @@ def restore(tree: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     return jax.tree.unflatten(structure, found)
 
 
-def has_checkpoints(folder: str | Path) -> bool:
-    """Whether a folder holds checkpoints, readable or not."""
-    return bool(_steps(Path(folder)))
+def check_folder(checkpoints: Checkpoints) -> Path:
+    """Refuses a folder that cannot take checkpoints before any work is done.
+
+    Raises:
+      CheckpointError: It is a file, cannot be written, or holds checkpoints that nobody
+        said to go on from.
+    """
+    folder = Path(checkpoints.folder)
+    if not checkpoints.resume and _steps(folder):
+        raise CheckpointError(
+            f"{folder}: holds checkpoints of an earlier run; go on from them (resume), or "
+            "give another folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be made: {_one_line(error)}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CheckpointError(f"{folder}: cannot be written")
+    for leftover in folder.glob(".*.unfinished"):  # of a run that was killed
+        if re.fullmatch(r"\.[0-9]{12}\.unfinished", leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
+    with _orbax():  # says early if it is not installed
+        return folder
 
 
 class _ForeignError(CheckpointError):
@@ -210,8 +251,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if place.stat().st_size > _LARGEST_MANIFEST:
         raise ValueError("its checkpoint.json is too large")
     manifest: dict[str, Any] = json.loads(place.read_text("utf-8"))
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"its format is {manifest['format']!r}, not {FORMAT}")
+    if not isinstance(manifest, dict) or manifest["format"] != FORMAT:
+        raise ValueError(f"its format is not {FORMAT}")
+    for name in ("identity", "position", "files"):
+        if not isinstance(manifest[name], dict):
+            raise ValueError(f"its {name} are {type(manifest[name]).__name__}")
     found = _files(path)
     del found["checkpoint.json"]
     if found.keys() != manifest["files"].keys():

@@ -13,13 +13,20 @@ from jaxmlp.core import Params
 from jaxmlp.core.dropout import Dropout
 from jaxmlp.core.validate import check_count
 from jaxmlp.training.arrays import check_validation, class_weights, find_compute_dtype
+from jaxmlp.training.checkpoints import Checkpoints
 from jaxmlp.training.engine import Validation
 from jaxmlp.training.fit import FitProgress, FitResult, progress_of, result_of
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import seed_of
 from jaxmlp.training.places import Place, any_process, mesh_of, put
+from jaxmlp.training.resume import keep_checkpoints
 from jaxmlp.training.state import Hyper, MetricFn, dropout_key
-from jaxmlp.training.stream import Course, Stream, as_run_state, run_stream, start_runs
+from jaxmlp.training.stream import (
+    Course,
+    Stream,
+    as_run_state,
+    start_runs,
+)
 from jaxmlp.training.validate import (
     check_key,
     check_l2,
@@ -59,6 +66,8 @@ def fit_stream(
     compute_dtype: DTypeLike | None = None,
     device: jax.Device | str | None = None,
     mesh: Mesh | None = None,
+    checkpoints: Checkpoints | None = None,
+    stop: Callable[[], object] | None = None,
     callback: Callable[[FitProgress], object] | None = None,
 ) -> FitResult:
     """Trains a network on rows that come in blocks and need not fit into memory; as `fit`.
@@ -95,6 +104,10 @@ def fit_stream(
       compute_dtype: As of `fit`.
       device: As of `fit`.
       mesh: As of `fit`.
+      checkpoints: Where to keep what the run needs to go on after an end that nobody
+        planned, and how often; needs orbax-checkpoint. None keeps nothing.
+      stop: Asked after each window; whatever it returns that is true saves a checkpoint
+        and raises `Stopped`.
       callback: Called with a `FitProgress` after each epoch; whatever it returns that is
         true stops the run.
 
@@ -104,9 +117,14 @@ def fit_stream(
 
     Raises:
       ValueError: Names the argument, or the block and its row, and says what is wrong.
+      CheckpointError: A checkpoint cannot be written, belongs to another run, or none can
+        be read.
+      Stopped: Told to.
 
     Guarantees:
       If one window holds all rows, the same bits as `fit`. Sizes of blocks change nothing.
+      A run that goes on from a checkpoint ends with the bits of one that never stopped,
+      on the same devices; on others, with the same mini-batches.
 
     Example:
       >>> import jax, numpy as np, optax
@@ -167,7 +185,7 @@ def fit_stream(
     params, opt_state = put((params, opt_state), place)
     start = start_runs(courses, [params], [opt_state], source)
     n_done, run = 0, as_run_state(start.runs[0])
-    for state in run_stream(courses, start, source):
+    for state in keep_checkpoints(courses, start, source, checkpoints, stop):
         n_before, n_done = n_done, state.ended[0] or state.epoch
         run = as_run_state(state.runs[0])
         if callback and n_done > n_before:

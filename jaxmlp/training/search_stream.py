@@ -10,6 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxmlp.core.params import InitMethod
 from jaxmlp.core.validate import check_count
+from jaxmlp.training.checkpoints import Checkpoints
 from jaxmlp.training.fit_stream import WINDOW_SIZE, make_stream
 from jaxmlp.training.grid import draw_starts
 from jaxmlp.training.objective import GradientFn
@@ -17,9 +18,10 @@ from jaxmlp.training.orders import seed_of
 from jaxmlp.training.places import any_process, mesh_of, put
 from jaxmlp.training.pool import Report
 from jaxmlp.training.ranking import Ranking, SearchProgress, SearchResult
+from jaxmlp.training.resume import keep_checkpoints
 from jaxmlp.training.search import check_factory, dtype_for, make_choices
 from jaxmlp.training.state import Hyper, OptimizerFactory
-from jaxmlp.training.stream import Course, outcome_of, run_stream, start_runs
+from jaxmlp.training.stream import Course, outcome_of, start_runs
 from jaxmlp.training.validate import check_key, find_place, make_settings
 from jaxmlp.training.windows import Block
 
@@ -47,6 +49,8 @@ def search_stream(
     compute_dtype: DTypeLike | None = None,
     device: jax.Device | str | None = None,
     mesh: Mesh | None = None,
+    checkpoints: Checkpoints | None = None,
+    stop: Callable[[], object] | None = None,
     callback: Callable[[SearchProgress], object] | None = None,
 ) -> SearchResult:
     """Trains every combination on one reading of a stream; validation chooses.
@@ -77,6 +81,8 @@ def search_stream(
       compute_dtype: As of `search`.
       device: As of `search`.
       mesh: Devices that share out each mini-batch, as of `fit`.
+      checkpoints: As of `fit_stream`.
+      stop: As of `fit_stream`.
       callback: Called with a `SearchProgress` after each epoch; whatever it returns that
         is true ends the search.
 
@@ -86,6 +92,8 @@ def search_stream(
     Raises:
       ValueError: As of `search` and `fit_stream`.
       FloatingPointError: As of `search`.
+      CheckpointError: As of `fit_stream`.
+      Stopped: As of `fit_stream`.
 
     Guarantees:
       Each run equals `fit_stream` from the same parameters, with the shuffle_key that
@@ -148,7 +156,7 @@ def search_stream(
     params = [put(draws.params(choice), place) for choice in choices]
     start = start_runs(courses, params, [None] * len(choices), source)
     ranking, has_ended = Ranking(choices, n_best, settings), set[int]()
-    for state in run_stream(courses, start, source):
+    for state in keep_checkpoints(courses, start, source, checkpoints, stop):
         for i, run in enumerate(state.runs):
             n_done = state.ended[i] or state.epoch
             is_over = state.ended[i] is not None or state.epoch == source.layout.n_epochs
@@ -157,7 +165,7 @@ def search_stream(
                 ranking.add(Report([i], n_done, outcome))
             if is_over:
                 has_ended.add(i)
-        if callback and state.window == 0:
+        if callback and state.window == 0 and state.step:
             has_enough = callback(ranking.progress())
             if any_process(has_enough, settings.mesh):
                 break
