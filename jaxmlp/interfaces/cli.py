@@ -35,6 +35,7 @@ from jaxmlp.interfaces.commands.console import (
 from jaxmlp.interfaces.commands.export import export
 from jaxmlp.interfaces.commands.pictures import check_picture_name, draw_norms
 from jaxmlp.interfaces.commands.report import report
+from jaxmlp.interfaces.commands.signals import Ended, handling
 from jaxmlp.interfaces.commands.stream import evaluate_stream, predict_stream
 from jaxmlp.interfaces.commands.train import train
 from jaxmlp.interfaces.inspection.gradients import row_gradients
@@ -42,15 +43,13 @@ from jaxmlp.interfaces.inspection.origin import find_training_part
 from jaxmlp.interfaces.inspection.uncertainty import predict_with_std
 from jaxmlp.interfaces.metrics import evaluate_logits
 from jaxmlp.interfaces.model import load_model
+from jaxmlp.training import CheckpointError
 
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-_INTERRUPTED = 130
 
 
 def _print_version(wanted: bool) -> None:
@@ -245,14 +244,16 @@ def run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        with handling():
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except typer.TyperException as error:
         # Its validator says so before a sentence that says it all.
         code = _fail(error.format_message().replace(": Value error, ", ": "))
-    except (DataError, OSError, UnicodeError) as error:
+    except (DataError, CheckpointError, OSError, UnicodeError) as error:
         code = _fail(str(error))
-    if code == _INTERRUPTED:  # typer's code for Ctrl-C
-        print("jaxmlp: interrupted; nothing was written", file=sys.stderr)
+    except Ended as ended:
+        code = ended.code
+        print(f"jaxmlp: {ended.message}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import tempfile
 from dataclasses import replace
 
@@ -191,18 +193,24 @@ def test_no_file_of_the_data_is_overwritten(cli, model, parts):
     assert (parts / "part-2.csv").read_bytes() == before
 
 
-def test_interrupted_predictions_leave_nothing(cli, model, parts, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_predictions_that_are_told_to_end_leave_nothing(
+    cli, model, parts, tmp_path, monkeypatch, number, code, word
+):
     make, tables = stream._table, []
 
     def interrupted(*arguments):
         tables.append(make(*arguments))
         if len(tables) == 3:  # the first has no rows
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
         return tables[-1]
 
     monkeypatch.setattr(stream, "_table", interrupted)
     finished = cli("predict", model, parts, "--stream", "--out", tmp_path / "p.csv")
-    assert finished.code == 130
+    assert (finished.code, finished.err) == (code, f"jaxmlp: {word}; nothing was written\n")
     assert not (tmp_path / "p.csv").exists()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from jaxmlp.data.bounds import read_bounds
+from jaxmlp.interfaces.commands.console import print_notes
 from jaxmlp.interfaces.recipes.recipe import (
     PRIVATE_CLIP,
     PRIVATE_DEFAULTS,
@@ -16,6 +17,8 @@ from jaxmlp.interfaces.recipes.recipe import (
     check_recipe,
 )
 from jaxmlp.interfaces.recipes.threshold import Costs, Rule
+from jaxmlp.training import CheckpointError, Checkpoints
+from jaxmlp.training.checkpoints import check_folder
 
 
 def columns_of(pairs: list[tuple[str, Any]] | None) -> dict[str, Any]:
@@ -128,3 +131,43 @@ def privacy_of(
         max_norm=PRIVATE_CLIP if clip is None else clip,
         bounds=None if bounds is None else str(bounds),
     )
+
+
+def checkpoints_of(
+    folder: Path | None,
+    every: float | None,
+    resume: bool,
+    out: Path,
+    *,
+    is_stream: bool,
+    quiet: bool,
+) -> Checkpoints | None:
+    """Where checkpoints are kept, or None."""
+    if folder is None:
+        for flag, is_given in {
+            "--checkpoint-every": every is not None,
+            "--resume": resume,
+        }.items():
+            if is_given:
+                raise typer.BadParameter("needs --checkpoint", param_hint=flag)
+        return None
+    if not is_stream:
+        raise typer.BadParameter("needs --stream", param_hint="--checkpoint")
+    place = folder.resolve()
+    if place == out.resolve() or out.resolve() in place.parents:
+        raise typer.BadParameter(
+            f"{folder}: is in --out, which is replaced as a whole; give another folder",
+            param_hint="--checkpoint",
+        )
+    checkpoints = Checkpoints(
+        folder,
+        600.0 if every is None else every,
+        resume,
+        tell=lambda text: None if quiet else print_notes([text]),
+    )
+    try:
+        check_folder(checkpoints)  # before the table is read
+    except CheckpointError as error:
+        hint = " (--resume)" if not resume else ""
+        raise typer.BadParameter(f"{error}{hint}", param_hint="--checkpoint") from error
+    return checkpoints

@@ -5,6 +5,7 @@ import platform
 import shlex
 import sys
 import time
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ import typer
 
 from jaxmlp.core.params import InitMethod
 from jaxmlp.data.builtin import breast_cancer_table
-from jaxmlp.data.stream.source import find_files, open_source
+from jaxmlp.data.stream.spool import opened
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.commands.arguments import JsonOption, QuietOption, about
 from jaxmlp.interfaces.commands.console import (
@@ -25,12 +26,14 @@ from jaxmlp.interfaces.commands.console import (
     progress,
 )
 from jaxmlp.interfaces.commands.recipes import (
+    checkpoints_of,
     columns_of,
     ensemble_recipe,
     lecture_recipe,
     privacy_of,
     rule_of,
 )
+from jaxmlp.interfaces.commands.signals import stopping
 from jaxmlp.interfaces.model import check_out, save_model
 from jaxmlp.interfaces.options import (
     parse_column,
@@ -52,6 +55,7 @@ from jaxmlp.interfaces.recipes.recipe import (
 from jaxmlp.interfaces.recipes.stream import train_on_stream
 from jaxmlp.interfaces.recipes.threshold import Rule
 from jaxmlp.interfaces.report import evaluate, render_report
+from jaxmlp.training import Checkpoints
 from jaxmlp.training.validate import find_device
 
 _LECTURE = "With --recipe lecture."
@@ -158,6 +162,30 @@ def train(
             min=1, max=256, help="Threads that read, with --stream; changes no result."
         ),
     ] = 2,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep there what the run needs to go on after an end that nobody planned; "
+            "SIGINT and SIGTERM save and leave. With --stream.",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Seconds between two checkpoints, by default 600.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the latest checkpoint in --checkpoint, and begin where there "
+            "is none: the result is the same to the bit.",
+        ),
+    ] = False,
     learning_rate: Annotated[
         Any,
         typer.Option(
@@ -328,6 +356,9 @@ def train(
     if stream and data is None:
         raise typer.BadParameter("needs DATA", param_hint="--stream")
     check_out(out)
+    keeping = checkpoints_of(
+        checkpoint, checkpoint_every, resume, out, is_stream=stream, quiet=quiet
+    )
     privacy = privacy_of(dp_epsilon, dp_delta, dp_clip, dp_bounds)
     common = {
         "target": "target" if target is None else target,
@@ -364,11 +395,10 @@ def train(
     with progress(quiet=quiet or as_json) as callback:
         shows = not quiet and not as_json
         watch = Watch(print_columns if shows else _ignore, callback)
-        if stream:
-            assert data is not None
-            assert isinstance(asked, LectureRecipe)
-            source = open_source(find_files(data))
-            outcome, table = train_on_stream(source, asked, rule, watch, n_threads=readers)
+        if isinstance(asked, LectureRecipe) and data is not None and stream:
+            outcome, table = _train_on_stream(
+                data, out, asked, rule, watch, readers, keeping
+            )
         else:
             outcome, table = _train_in_memory(data, asked, rule, watch)
     report = outcome.report
@@ -395,6 +425,29 @@ def _train_in_memory(
     table = breast_cancer_table() if data is None else read_table(data, text_columns=texts)
     with about(data):
         return train_on_table(table, recipe, rule, watch), table
+
+
+def _train_on_stream(
+    data: Path,
+    out: Path,
+    recipe: LectureRecipe,
+    rule: Rule,
+    watch: Watch,
+    n_threads: int,
+    checkpoints: Checkpoints | None,
+) -> tuple[Outcome, pa.Table]:
+    texts = [name for name, wish in recipe.columns.items() if wish == "categorical"]
+    with opened(data, out.absolute().parent, texts) as source:
+        return train_on_stream(
+            source,
+            recipe,
+            rule,
+            watch,
+            n_threads=n_threads,
+            checkpoints=checkpoints,
+            # Without checkpoints there is nothing to save, and a signal ends at once.
+            listen=stopping if checkpoints else nullcontext,
+        )
 
 
 def _ignore(_: Any) -> None:

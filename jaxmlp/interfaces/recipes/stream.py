@@ -2,8 +2,9 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from jaxmlp.data.stream.parts import TEST, TRAIN
 from jaxmlp.data.stream.rows import PartRows, Rows
 from jaxmlp.data.stream.source import Source
 from jaxmlp.data.stream.survey import Survey, survey
-from jaxmlp.interfaces.metrics import Metrics, evaluate_logits
+from jaxmlp.interfaces.metrics import Metrics, MetricSums
 from jaxmlp.interfaces.model import Model, predict_logits
 from jaxmlp.interfaces.recipes.lecture import account_of
 from jaxmlp.interfaces.recipes.pipeline import Outcome, Watch, conclude
@@ -31,7 +32,7 @@ from jaxmlp.interfaces.recipes.recipe import (
 from jaxmlp.interfaces.recipes.threshold import Rule
 from jaxmlp.interfaces.recipes.timing import Stopwatch
 from jaxmlp.interfaces.recipes.trained import Trained
-from jaxmlp.training import SearchProgress, SearchResult, search_stream
+from jaxmlp.training import Checkpoints, SearchProgress, SearchResult, search_stream
 
 
 class Streamed(NamedTuple):
@@ -53,6 +54,8 @@ def train_on_stream(
     watch: Watch | None = None,
     *,
     n_threads: int = 2,
+    checkpoints: Checkpoints | None = None,
+    listen: Callable[[], AbstractContextManager[Callable[[], bool] | None]] = nullcontext,
 ) -> Streamed:
     """Trains, tunes and tests on files read slice by slice.
 
@@ -66,9 +69,13 @@ def train_on_stream(
       rule: How the threshold is chosen.
       watch: Whom to tell.
       n_threads: Threads to read on.
+      checkpoints: As of `search_stream`; the recipe and the data make the run's identity.
+      listen: Makes what the epochs run in: it gives `stop`, as of `search_stream`.
 
     Raises:
       DataError: The files cannot be used, or every network diverged.
+      CheckpointError: As of `search_stream`.
+      Stopped: As of `search_stream`.
     """
     watch = watch or Watch()
     found = survey(
@@ -83,8 +90,8 @@ def train_on_stream(
     _check_parts(found)
     sample, data = _prepare(found)
     watch.prepared(data)
-    with Stopwatch() as stopwatch:
-        result = _search(found, data, recipe, watch.progress, n_threads)
+    with Stopwatch() as stopwatch, listen() as stop:
+        result = _search(found, data, recipe, watch.progress, n_threads, checkpoints, stop)
     trained = _trained(data, result)
     outcome = conclude(
         data, recipe, trained, rule, stopwatch, partial(_test, found, n_threads)
@@ -140,6 +147,8 @@ def _search(
     recipe: LectureRecipe,
     callback: Callable[[SearchProgress], object] | None,
     n_threads: int,
+    checkpoints: Checkpoints | None,
+    stop: Callable[[], object] | None,
 ) -> SearchResult:
     key = jax.random.split(jax.random.key(recipe.seed))[1]
     rows = PartRows(found, found.preprocessor, TRAIN, n_threads)
@@ -174,10 +183,20 @@ def _search(
             compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
             patience=recipe.patience,
             device=recipe.device,
+            checkpoints=checkpoints
+            and checkpoints._replace(identity=_identity(recipe, found)),
+            stop=stop,
             callback=callback,
         )
     except FloatingPointError as error:
         raise DataError(f"{error}; give a smaller --learning-rate or --l2") from error
+
+
+def _identity(recipe: LectureRecipe, found: Survey) -> dict[str, Any]:
+    """What must be the same for a run to go on; where it runs may change."""
+    settings = {**recipe._asdict(), "columns": dict(recipe.columns)}
+    del settings["device"]
+    return {"data": found.fingerprint, **settings}
 
 
 def _trained(data: Prepared, result: SearchResult) -> Trained:
@@ -203,10 +222,7 @@ def _test(found: Survey, n_threads: int, model: Model) -> Metrics | None:
     rows = PartRows(found, model.preprocessor, TEST, n_threads)
     if not rows.n_rows:
         return None
-    logits, labels = [], []
+    sums = MetricSums(model.threshold_logit)
     for X, y in rows.in_order():
-        logits.append(predict_logits(model.networks, X))
-        labels.append(y.astype(np.int32))
-    return evaluate_logits(
-        np.concatenate(logits), np.concatenate(labels), model.threshold_logit
-    )
+        sums.add(predict_logits(model.networks, X), y.astype(np.int32))
+    return sums.result()

@@ -1,0 +1,79 @@
+"""What the command does when it is told to end."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from jaxmlp.training import Stopped
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Ended(BaseException):
+    """The command ends because it was told to.
+
+    Attributes:
+      code: Its exit code.
+      message: What to say.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        word = "terminated" if code == TERMINATED else "interrupted"
+        self.code, self.message = code, f"{word}; {message}"
+        super().__init__(self.message)
+
+
+class Stop:
+    """Asked after each window of training, says whether a signal has come.
+
+    Attributes:
+      code: Exit code that goes with the signal, or None.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self._is_asked = False
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        self._is_asked = True
+        return self.code is not None
+
+    def take(self, number: int, frame: FrameType | None) -> None:
+        """Notes a signal; ends at once if nobody asks, or if it is the second."""
+        if not self._is_asked or self.code is not None:
+            end_at_once(number, frame)
+        self.code = 128 + number
+
+
+def end_at_once(number: int, _: FrameType | None) -> None:
+    """Handler that ends the command; what it has begun to write is removed."""
+    raise Ended(128 + number, "nothing was written")
+
+
+@contextmanager
+def handling(handler: Stop | None = None) -> Iterator[None]:
+    """Within, SIGINT and SIGTERM go to `Stop.take`, or end the command at once."""
+    take = end_at_once if handler is None else handler.take
+    before = [signal.signal(number, take) for number in _SIGNALS]
+    try:
+        yield
+    finally:
+        for number, earlier in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, earlier)
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Within, the first SIGINT or SIGTERM lets training save what it has, and ends then."""
+    stop = Stop()
+    try:
+        with handling(stop):
+            yield stop
+    except Stopped as stopped:
+        hint = "the same command with --resume goes on"
+        raise Ended(stop.code or INTERRUPTED, f"{stopped}; {hint}") from None
