@@ -83,7 +83,9 @@ def fit_stream(
       stream: Blocks `(X, y)` or `(X, y, sample_weight)` of any sizes: arrays `(n, p)`,
         `(n,)` and `(n,)`. An iterable that starts anew each time it is iterated, such as
         a list; or a function of the epoch, from 0, that makes an iterator. It runs on
-        another thread.
+        another thread. Several processes must be given the same; to have each read its
+        own rows, give an object with a method `blocks(epoch, skip)` that leaves out the
+        first `skip` rows, and gives `jaxmlp.training.Elsewhere` for those of others.
       optimizer: As of `fit`.
       n_epochs: Passes through the stream.
       batch_size: As of `fit`, at most `window_size`.
@@ -235,6 +237,7 @@ def make_stream(
         dtype=dtype,
         compute_dtype=find_compute_dtype(compute_dtype, dtype),
         class_weight=by_label,
+        is_shared=hasattr(stream, "blocks") and jax.process_count() > 1,
     )
     part = None if validation is None else Validation(*put(validation, place))
     return Stream(as_blocks(stream), layout, seed, part, place)
