@@ -55,7 +55,7 @@ lock:
 	uv pip compile pyproject.toml $(EXTRAS) --group dev $(LOCK) \
 	  --constraints requirements/run.txt -o requirements/dev.txt
 
-EXTRAS = --extra cli --extra export --extra privacy --extra plots --extra checkpoints
+EXTRAS = --extra cli --extra export --extra privacy --extra plots
 LOCK = --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command "make lock" --quiet
 

@@ -67,7 +67,7 @@ def choose_classes(labels: Iterable[Any], target: str, positive: str | None) -> 
             f"target column {target!r} has {len(distinct)} distinct "
             f"value{'' if len(distinct) == 1 else 's'} ({shown}); two are needed"
         )
-    negative, default = map(_storable, distinct)
+    negative, default = map(storable, distinct)
     if positive is None:
         return Classes(negative, default)
     for wanted in (positive, _canonical(positive)):
@@ -161,6 +161,6 @@ def _is_binary(kind: pa.DataType) -> bool:
     )
 
 
-def _storable(label: Any) -> Label:
+def storable(label: Any) -> Label:
     """A date, decimal or duration is kept as text: JSON has no such types."""
     return label if isinstance(label, bool | int | float | str) else str(label)

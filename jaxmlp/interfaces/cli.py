@@ -34,6 +34,7 @@ from jaxmlp.interfaces.commands.console import (
 )
 from jaxmlp.interfaces.commands.export import export
 from jaxmlp.interfaces.commands.pictures import check_picture_name, draw_norms
+from jaxmlp.interfaces.commands.processes import leave
 from jaxmlp.interfaces.commands.report import report
 from jaxmlp.interfaces.commands.signals import Ended, handling
 from jaxmlp.interfaces.commands.stream import evaluate_stream, predict_stream
@@ -254,7 +255,7 @@ def run() -> None:
     except Ended as ended:
         code = ended.code
         print(f"jaxmlp: {ended.message}", file=sys.stderr)
-    sys.exit(code)
+    leave(code)
 
 
 def _fail(message: str) -> int:

@@ -1,6 +1,6 @@
 """Training of one network on a stream of rows."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -36,7 +36,7 @@ from jaxmlp.training.validate import (
     find_place,
     make_settings,
 )
-from jaxmlp.training.windows import Block, Layout, as_blocks
+from jaxmlp.training.windows import Layout, Rows, as_blocks
 
 WINDOW_SIZE = 2**18
 """Rows in memory at a time by default."""
@@ -45,7 +45,7 @@ WINDOW_SIZE = 2**18
 def fit_stream(
     key: jax.Array,
     params: Params,
-    stream: Iterable[Block] | Callable[[int], Iterable[Block]],
+    stream: Rows,
     *,
     optimizer: optax.GradientTransformation,
     n_epochs: int,
@@ -107,7 +107,7 @@ def fit_stream(
       device: As of `fit`.
       mesh: As of `fit`.
       checkpoints: Where to keep what the run needs to go on after an end that nobody
-        planned, and how often; needs orbax-checkpoint. None keeps nothing.
+        planned, and how often; None keeps nothing.
       stop: Asked after each window; whatever it returns that is true saves a checkpoint
         and raises `Stopped`.
       callback: Called with a `FitProgress` after each epoch; whatever it returns that is
@@ -198,7 +198,7 @@ def fit_stream(
 
 
 def make_stream(
-    stream: Iterable[Block] | Callable[[int], Iterable[Block]],
+    stream: Rows,
     seed: tuple[int, ...],
     *,
     n_features: int,

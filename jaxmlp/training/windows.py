@@ -1,7 +1,7 @@
 """Rows that come in blocks, gathered to windows, each in memory and shuffled as a whole."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -27,6 +27,16 @@ class Elsewhere(NamedTuple):
     n_rows: int
     process: int
 
+
+class BlockSource(Protocol):
+    """What can begin in the middle of an epoch, and share its rows out to processes."""
+
+    def blocks(self, epoch: int, skip: int) -> Iterator[Block | Elsewhere]:
+        """Blocks of an epoch, without its first `skip` rows."""
+
+
+Rows = Iterable[Block] | Callable[[int], Iterable[Block]] | BlockSource
+"""What `fit_stream` takes."""
 
 Blocks = Callable[[int, int], Iterator[Block | Elsewhere]]
 """`(epoch, skip) -> blocks` of an epoch, without its first `skip` rows."""
@@ -84,7 +94,7 @@ class Layout(NamedTuple):
     is_shared: bool = False
 
 
-def as_blocks(stream: Any) -> Blocks:
+def as_blocks(stream: Rows) -> Blocks:
     """Makes blocks of what a caller gives; see `fit_stream`."""
     if hasattr(stream, "blocks"):
         found: Blocks = stream.blocks
