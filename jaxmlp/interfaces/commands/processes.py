@@ -7,10 +7,13 @@ from typing import NoReturn
 import jax
 import numpy as np
 import typer
+from jax._src.distributed import global_state
 from jax.sharding import Mesh
 
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import one_line
+from jaxmlp.interfaces.commands.peers import say_farewell, watch_peers
+from jaxmlp.training.places import gather_bytes
 
 HEARTBEAT = 20
 """Seconds without a sign of life after which a process counts as dead."""
@@ -50,6 +53,7 @@ def join_processes(
         raise typer.BadParameter(
             f"{index} is not below --num-processes {n_processes}", param_hint="--process-id"
         )
+    _keep_output_clean()
     try:
         jax.distributed.initialize(
             coordinator, n_processes, index, heartbeat_timeout_seconds=HEARTBEAT
@@ -59,7 +63,20 @@ def join_processes(
         raise DataError(
             f"the other processes cannot be joined{hint}: {one_line(error)}"
         ) from error
+    if jax.process_count() > 1:
+        # Of what a cluster has told JAX, nothing public knows it.
+        address = coordinator or str(global_state.coordinator_address)
+        host = address.rpartition(":")[0].strip("[]")
+        watch_peers(host, jax.process_index(), jax.process_count(), gather_bytes)
     return True
+
+
+def _keep_output_clean() -> None:
+    """Sends what libraries print on standard output, as Gloo does, to standard error."""
+    sys.stdout.flush()
+    own = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+    os.dup2(2, 1)
+    sys.stdout = own
 
 
 def make_mesh(n_devices: int | None, platform: str | None) -> Mesh | None:
@@ -97,4 +114,5 @@ def leave(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    say_farewell()
     sys.exit(code)
