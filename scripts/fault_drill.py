@@ -44,6 +44,7 @@ _FLAGS = (
 _KEEPING = ("--checkpoint", "checkpoints", "--checkpoint-every", "0", "--resume")
 _LONGEST_SAVE = 0.12  # seconds, about; a kill comes so long after a save has begun at most
 _FILES = 3
+_PATH = os.environ.get("PYTHONPATH")
 
 
 class Settings(NamedTuple):
@@ -215,7 +216,7 @@ def start(settings: Settings, folder: Path, kind: str, *, keeps: bool = True) ->
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "temporary"),
         "JAX_COMPILATION_CACHE_DIR": str(settings.cache),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [_PATH])]),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
