@@ -30,7 +30,9 @@ def assign_parts(hashes: Words, fractions: Sequence[float]) -> NDArray[np.uint8]
     parts = np.zeros(len(hashes), np.uint8)
     for bound in np.cumsum(fractions)[:-1].tolist():
         first = round(bound * 2**32)
-        if first < 2**32:  # else no hash reaches it: the sum of shares is 1, but for rounding
+        if (
+            first < 2**32
+        ):  # else no hash reaches it: the sum of shares is 1, but for rounding
             parts += hashes >= np.uint32(first)
     return parts
 
