@@ -123,7 +123,8 @@ def fit_preprocessor(
 def _content(values: Values) -> bytes:
     """A mark that only columns of the same values share."""
     if isinstance(values, np.ndarray):
-        return hashlib.sha256(np.where(np.isnan(values), np.nan, values + 0)).digest()
+        with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN too
+            return hashlib.sha256(np.where(np.isnan(values), np.nan, values + 0)).digest()
     coded = values.dictionary_encode()
     marks = hashlib.sha256(coded.indices.fill_null(-1).to_numpy())
     marks.update(repr(coded.dictionary.to_pylist()).encode())

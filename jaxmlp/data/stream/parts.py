@@ -28,9 +28,12 @@ def assign_parts(hashes: Words, fractions: Sequence[float]) -> NDArray[np.uint8]
       fractions: Shares of training, validation and test part.
     """
     parts = np.zeros(len(hashes), np.uint8)
-    for bound in np.cumsum(fractions)[:-1]:
-        if bound < 1:
-            parts += hashes >= np.uint32(round(bound * 2**32) & 0xFFFFFFFF)
+    for bound in np.cumsum(fractions)[:-1].tolist():
+        first = round(bound * 2**32)
+        if (
+            first < 2**32
+        ):  # else no hash reaches it: the sum of shares is 1, but for rounding
+            parts += hashes >= np.uint32(first)
     return parts
 
 
@@ -76,7 +79,7 @@ def _finish(hashes: Words) -> Words:
 
 
 def _of_numbers(values: NDArray[np.floating]) -> Words:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN is a NaN too
         numbers = values.astype(np.float32)
     numbers += np.float32(0)  # -0 is 0
     words = numbers.view(np.uint32)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import one_line
 
 _PREFIX = ".jaxmlp-spool-"
-_YOUNG = 60.0  # seconds in which a folder's run may not have locked it yet
 
 
 @contextlib.contextmanager
@@ -27,10 +25,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """
     _remove_abandoned(parent)
     try:
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        folder, lock = _make(parent)
     except OSError as error:
         raise DataError(f"{parent}: cannot be written to: {one_line(error)}") from error
-    lock = _lock(folder)
     try:
         yield folder
     finally:
@@ -39,30 +36,49 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def _remove_abandoned(parent: Path) -> None:
-    for folder in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime < _YOUNG:
-                continue
-        lock = _lock(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+def _make(parent: Path) -> tuple[Path, int | None]:
+    """Makes a folder and locks it, where that can be done."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            lock = _lock(folder)
+            # Before it was locked, another run may have taken it for abandoned.
+            if lock is None or folder.exists():
+                return folder, lock
             os.close(lock)
 
 
+def _remove_abandoned(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            lock = _lock(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
 def _lock(folder: Path) -> int | None:
-    """Locks a folder for this process; None if another has, or it cannot be done."""
+    """Locks a folder for this process; None if that cannot be done there.
+
+    Raises:
+      BlockingIOError: Another process has.
+      FileNotFoundError: It is gone.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
         return None
     try:
         opened = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        raise
     except OSError:
         return None
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(opened)
+        if isinstance(error, BlockingIOError):
+            raise
         return None
     return opened

@@ -208,8 +208,13 @@ def read_slices(
     check_unchanged(group.file)
     n_seen, held = 0, pa.Table.from_batches([], _part(source.schema, columns))
     try:
-        # Buffered: otherwise all of the group's bytes are read before its first row.
-        with pyarrow.parquet.ParquetFile(group.file.path, buffer_size=2**20) as parquet:
+        # Otherwise all of the group's bytes are read before its first row.
+        with pyarrow.parquet.ParquetFile(
+            group.file.path,
+            buffer_size=2**20,
+            pre_buffer=False,
+            page_checksum_verification=True,  # of files that have them
+        ) as parquet:
             batches = parquet.iter_batches(
                 source.slice_rows, [group.number], list(columns), use_threads=False
             )
@@ -224,9 +229,11 @@ def read_slices(
         check_unchanged(group.file)
         where = f"{group.file.origin}, row group {group.number}"
         raise DataError(f"{where}: cannot be read: {one_line(error)}") from error
-    if held.num_rows and n_seen >= start:
-        yield held
+    if held.num_rows:
+        if n_seen >= start:
+            yield held
         n_seen += 1
+    check_unchanged(group.file)  # what was written over it meanwhile was read, too
     if n_seen != source.n_slices(group):
         raise DataError(
             f"{group.file.origin}, row group {group.number}: has not the {group.n_rows} "
@@ -266,6 +273,8 @@ def check_names(
 
 
 def _unify(schemas: Sequence[pa.Schema], paths: Sequence[Path]) -> pa.Schema:
+    if any(other != schemas[0] for other in schemas):
+        schemas = list(map(_without_dictionaries, schemas))
     schema = schemas[0]
     for path, other in zip(paths, schemas, strict=True):
         if other == schema:
@@ -279,6 +288,16 @@ def _unify(schemas: Sequence[pa.Schema], paths: Sequence[Path]) -> pa.Schema:
                 f"before {schema.field(name).type}"
             ) from error
     return schema
+
+
+def _without_dictionaries(schema: pa.Schema) -> pa.Schema:
+    """The same values as they are; pyarrow does not merge dictionaries with them."""
+    return pa.schema(
+        field.with_type(field.type.value_type)
+        if pa.types.is_dictionary(field.type)
+        else field
+        for field in schema
+    )
 
 
 def _part(schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:

@@ -1,9 +1,7 @@
 import bz2
 import gzip
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.stream import blocks, source, spool
+from jaxmlp.data.stream import blocks, scratch, source, spool
 from jaxmlp.data.stream.source import read_slices
 from jaxmlp.data.stream.spool import opened, spool_csv
 from jaxmlp.data.tables import read_table
@@ -298,15 +296,44 @@ def test_leftovers_of_killed_runs_are_removed_and_no_others(tmp_path):
         for _ in range(2)
     ]
     folders = [Path(run.stdout.readline().strip()) for run in runs]
-    (tmp_path / ".jaxmlp-spool-young").mkdir()
-    for folder in folders:
-        os.utime(folder, (0, time.time() - 3600))
+    (tmp_path / ".jaxmlp-spool-empty").mkdir()  # of one killed before it had locked it
     runs[0].kill()
     runs[0].wait()
     with opened(tmp_path / "t.csv", tmp_path):
         pass
     assert [folder.exists() for folder in folders] == [False, True]
-    assert (tmp_path / ".jaxmlp-spool-young").exists()
+    assert not (tmp_path / ".jaxmlp-spool-empty").exists()
     for run in runs:
         run.communicate()
     assert not folders[1].exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_folder_taken_for_abandoned_before_it_is_locked_is_made_anew(
+    tmp_path, monkeypatch, when
+):
+    lock, taken = scratch._lock, []
+
+    def late(folder):
+        opened = None if when == "before" or taken else lock(folder)
+        if not taken:
+            taken.append(folder)
+            folder.rmdir()
+        return lock(folder) if opened is None else opened
+
+    monkeypatch.setattr(scratch, "_lock", late)
+    with scratch.scratch_folder(tmp_path) as folder:
+        assert folder.exists()
+        assert folder != taken[0]
+        with pytest.raises(BlockingIOError):
+            lock(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_nothing_of_others_is_removed(tmp_path, monkeypatch):
+    (tmp_path / ".jaxmlp-spool-other").mkdir()
+    monkeypatch.setattr(scratch, "_lock", lambda _: None)
+    with scratch.scratch_folder(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".jaxmlp-spool-other"]
