@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -75,6 +75,7 @@ def survey(
     n_knots: int = 0,
     n_threads: int = 2,
     team: Team | None = None,
+    watch: Callable[[int], object] = lambda _: None,
 ) -> Survey:
     """Reads a whole table once.
 
@@ -92,6 +93,7 @@ def survey(
       n_knots: As in `fit_preprocessor`.
       n_threads: Threads to read on.
       team: The processes that share out the reading; all get the same survey.
+      watch: Called with the number of rows that this process has read so far.
 
     Raises:
       DataError: The table cannot be used; names the file, the column and the row.
@@ -101,10 +103,12 @@ def survey(
     me, n_processes = (0, 1) if team is None else (team.process, team.n_processes)
     groups = range(len(source.groups))[me::n_processes]
     lanes = [summaries(found, groups[i::n_threads]) for i in range(n_threads)]
-    payload = b""
+    payload, n_seen = b"", 0
     try:
         for summary in take_turns(lanes, n_threads):
             found.add(summary)
+            n_seen += len(summary.priorities)
+            watch(n_seen)
     except DataError as error:
         if team is None:
             raise

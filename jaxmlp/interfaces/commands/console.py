@@ -20,6 +20,7 @@ from jaxmlp.interfaces.metrics import Metrics
 from jaxmlp.interfaces.options import format_hidden
 from jaxmlp.interfaces.recipes.pipeline import Outcome
 from jaxmlp.interfaces.recipes.prepare import Prepared
+from jaxmlp.interfaces.recipes.stream import SurveyProgress
 from jaxmlp.training import CrossFitProgress, SearchProgress
 
 _METRIC_TITLES = {
@@ -50,8 +51,10 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Any], None] | None]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("training", total=None, unit="", loss="compiling …")
 
-        def show(now: SearchProgress | CrossFitProgress) -> None:
-            if isinstance(now, CrossFitProgress):
+        def show(now: SearchProgress | CrossFitProgress | SurveyProgress) -> None:
+            if isinstance(now, SurveyProgress):
+                losses, unit, total = [], "reading, row", now.n_rows
+            elif isinstance(now, CrossFitProgress):
                 losses = [loss for loss in now.val_losses.ravel().tolist() if loss == loss]
                 unit, total = "network", now.n_members
             else:

@@ -39,6 +39,18 @@ from jaxmlp.training import Checkpoints, Elsewhere, SearchResult, search_stream
 from jaxmlp.training.places import gather_bytes
 
 
+class SurveyProgress(NamedTuple):
+    """What a caller's `progress` gets while the files are surveyed.
+
+    Attributes:
+      n_done: Rows that this process has read.
+      n_rows: Rows that it has to read, nearly.
+    """
+
+    n_done: int
+    n_rows: int
+
+
 class Streamed(NamedTuple):
     """A model trained on a stream.
 
@@ -96,6 +108,7 @@ def train_on_stream(
         wishes=recipe.columns,
         n_threads=n_threads,
         team=team,
+        watch=_surveying(watch, source.n_rows // (team.n_processes if team else 1)),
     )
     _check_parts(found)
     sample, data = _prepare(found)
@@ -120,6 +133,13 @@ def train_on_stream(
         "positives": found.positives.tolist(),
     }
     return Streamed(outcome, sample)
+
+
+def _surveying(watch: Watch, n_rows: int) -> Callable[[int], object]:
+    tell = watch.progress
+    if tell is None:
+        return lambda _: None
+    return lambda n_done: tell(SurveyProgress(min(n_done, n_rows), n_rows))
 
 
 def _check_parts(found: Survey) -> None:
