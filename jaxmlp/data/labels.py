@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jaxmlp.data.columns import is_number, python_values
 from jaxmlp.data.errors import DataError, shorten
 
 Label = bool | int | float | str
@@ -34,7 +35,9 @@ def find_column(table: pa.Table, name: str, what: str) -> pa.ChunkedArray:
     """
     names = table.column_names
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        # Comparing takes the product of the lengths: not of all names, nor of endless ones.
+        short = [n for n in names[:1000] if len(n) <= 200]
+        near = difflib.get_close_matches(name[:200], short, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(
             f"no {what} column {name!r}{hint} (the columns are: {shorten(names)})"
@@ -61,7 +64,7 @@ def find_classes(column: pa.ChunkedArray, target: str, positive: str | None) -> 
             f"target column {target!r} has {len(distinct)} distinct "
             f"value{'' if len(distinct) == 1 else 's'} ({shown}); two are needed"
         )
-    negative, default = (_storable(value) for value in distinct)
+    negative, default = distinct if all(map(_is_storable, distinct)) else map(str, distinct)
     if positive is None:
         return Classes(negative, default)
     for wanted in (positive, _canonical(positive)):
@@ -112,7 +115,7 @@ def _canonical(text: str) -> str:
 def _labels(column: pa.ChunkedArray, target: str) -> list[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_nested(column.type) or _is_binary(column.type):
+    if not _is_label(column.type):
         raise DataError(f"target column {target!r} holds {column.type}, not labels")
     is_missing = pc.is_null(column, nan_is_null=True).to_numpy()
     if is_missing.any():
@@ -120,21 +123,26 @@ def _labels(column: pa.ChunkedArray, target: str) -> list[Any]:
             f"target column {target!r}: {is_missing.sum()} of {len(column)} labels are "
             f"missing, the first in row {int(np.argmax(is_missing))}; remove these rows"
         )
-    labels: list[Any] = column.to_pylist()
+    labels = python_values(column)
     for row, label in enumerate(labels):
         if isinstance(label, float) and math.isinf(label):
             raise DataError(f"target column {target!r}, row {row}: the label is infinite")
     return labels
 
 
-def _is_binary(kind: pa.DataType) -> bool:
+def _is_label(kind: pa.DataType) -> bool:
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return (
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
+        is_number(kind)
+        or is_text
+        or pa.types.is_string_view(kind)
+        or pa.types.is_temporal(kind)
+        or pa.types.is_null(kind)
     )
 
 
-def _storable(label: Any) -> Label:
-    """A date, decimal or duration is kept as text: JSON has no such types."""
-    return label if isinstance(label, bool | int | float | str) else str(label)
+def _is_storable(label: Any) -> bool:
+    """Whether JSON and tables have it: no date, decimal or number beyond 64 bits."""
+    if isinstance(label, int):
+        return abs(label) < 2**63
+    return isinstance(label, float | str)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jaxmlp.data.columns import Kind, Values
+from jaxmlp.data.files import check_memory
 from jaxmlp.data.rules import CategoricalRule, NumericRule, Rule, rule_from_json
 
 MIN_LEVEL_COUNT = 5
@@ -37,12 +38,23 @@ class Preprocessor:
         return {rule.name: rule.kind for rule in self.rules}
 
     @property
+    def n_inputs(self) -> int:
+        """How many inputs the network gets."""
+        return sum(rule.n_inputs for rule in self.rules)
+
+    @property
     def input_names(self) -> list[str]:
         """Names of the network's inputs."""
         return [name for rule in self.rules for name in rule.input_names]
 
     def encode(self, columns: Mapping[str, Values]) -> NDArray[np.float32]:
-        """Makes the network's input, `(n, len(input_names))`."""
+        """Makes the network's input, `(n, n_inputs)`.
+
+        Raises:
+          DataError: It does not fit into memory.
+        """
+        n = len(columns[self.rules[0].name])
+        check_memory(2 * 4 * n * self.n_inputs, f"the network's input, {n} rows")
         return np.concatenate([rule.encode(columns[rule.name]) for rule in self.rules], 1)
 
     def plain(self) -> "Preprocessor":
@@ -66,9 +78,16 @@ class Preprocessor:
         """The inverse of `to_json`.
 
         Raises:
-          ValueError, KeyError, TypeError: The values are not what `to_json` makes.
+          ValueError, LookupError, TypeError: The values are not what `to_json` makes.
+          DataError: The names of the inputs do not fit into memory.
         """
-        return cls(tuple(map(rule_from_json, rules)))
+        found = cls(tuple(map(rule_from_json, rules)))
+        if not found.rules or len(found.kinds) < len(found.rules):
+            raise ValueError("there is no column, or one is given twice")
+        # Each input's name repeats its column's, which may be long.
+        length = sum(len(rule.name) * rule.n_inputs for rule in found.rules)
+        check_memory(4 * length, "the names of its inputs")
+        return found
 
 
 def fit_preprocessor(
@@ -163,7 +182,8 @@ def _knots(known: NDArray[np.float64], n_knots: int) -> tuple[float, ...]:
 
     So a column that is mostly 0 gets its knots where it is not.
     """
-    levels, counts = np.unique(known, return_counts=True)
+    # Encoding halves them, which two of the least of all numbers do not survive apart.
+    levels, counts = np.unique(known / 2 * 2, return_counts=True)
     if n_knots < 3 or len(levels) < 3:
         return ()
     if len(levels) <= n_knots:
