@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jaxmlp.data.columns import sum_is_finite
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.labels import Label, as_text, storable
+from jaxmlp.data.labels import as_text, is_storable
 from jaxmlp.data.stream.reading import Reading, Slice, choose_rows, read_group
 
 _PARTS = 3
@@ -61,19 +61,26 @@ class Findings:
         self.counts[summary.group][found.number] = summary.counts.sum(axis=0)
         self.digests[summary.group][found.number] = hashlib.sha256(found.hashes).digest()
         for label, counts in zip(found.labels, summary.counts, strict=True):
-            self._count(storable(label), counts)
+            self._count(label, counts)
         self.missing |= summary.missing
         for part, sample in enumerate(self.samples):
             sample.add(found.table, summary.priorities, found.parts == part)
 
-    def _count(self, label: Label, counts: NDArray[np.int64]) -> None:
+    def _count(self, label: Any, counts: NDArray[np.int64]) -> None:
         text = as_text(label)
         _, before = self.labels.get(text, (label, np.zeros(_PARTS, np.int64)))
         self.labels[text] = (label, before + counts)
 
+    def _plain(self) -> dict[str, tuple[Any, NDArray[np.int64]]]:
+        """Labels as JSON has them: all as texts if it has not all of them."""
+        found = self.labels.items()
+        if all(is_storable(label) for label, _ in self.labels.values()):
+            return self.labels
+        return {text: (str(label), counts) for text, (label, counts) in found}
+
     def to_bytes(self) -> bytes:
         """All of it, for other processes: a line of JSON, then the samples."""
-        labels = [(label, counts.tolist()) for label, counts in self.labels.values()]
+        labels = [(label, counts.tolist()) for label, counts in self._plain().values()]
         tables = [sample.to_bytes() for sample in self.samples]
         header = {
             "counts": [counts.tolist() for counts in self.counts],
@@ -90,6 +97,8 @@ class Findings:
         Raises:
           DataError: One of them cannot use what it has read.
         """
+        # All look at the same labels, those of this process too.
+        self.labels = self._plain()
         for process, other in enumerate(team.exchange(payload)):
             line, _, tables = other.partition(b"\n")
             header = json.loads(line)
