@@ -13,6 +13,8 @@ import logging
 import os
 import re
 import shutil
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -126,13 +128,22 @@ def save_checkpoint(
         if place.exists():  # of a run that could not read it
             shutil.rmtree(place)
         unfinished.rename(place)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{place}: cannot be written: {error}") from error
+    except (OSError, ValueError, LookupError, RuntimeError) as error:
+        _remove_for_good(unfinished)
+        raise CheckpointError(f"{place}: cannot be written: {_reason(error)}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     for old in _steps(folder)[:-KEPT]:
         shutil.rmtree(folder / f"{old:012d}", ignore_errors=True)
     return place
+
+
+def _remove_for_good(folder: Path) -> None:
+    """Removes a folder in which other writes of a save that failed are still under way."""
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.02)
 
 
 def load_checkpoint(
@@ -281,6 +292,12 @@ def _check_identity(path: Path, found: Any, wanted: Mapping[str, Any]) -> None:
     )
 
 
+def _reason(error: Exception) -> str:
+    """What the system said of a write, without the names of files that are gone by now."""
+    said = re.search(r"([^:]+) \[os_error_code='\d+'\]", str(error))
+    return said[1].strip() if said else _one_line(error)
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
@@ -297,7 +314,7 @@ def _orbax() -> Iterator[Any]:
         ) from error
     log = logging.getLogger("absl")
     level = log.level
-    log.setLevel(logging.ERROR)  # it warns of what is as wanted
+    log.setLevel(logging.CRITICAL)  # it warns of what is as wanted, and raises its errors
     me = jax.process_index()
     options = ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"jaxmlp{me}"
@@ -312,10 +329,24 @@ def _orbax() -> Iterator[Any]:
         log.setLevel(level)
 
 
+@contextlib.contextmanager
+def _without_echoes() -> Iterator[None]:
+    """Leaves out what tensorstore prints of each other write when one has failed."""
+    hook = sys.unraisablehook
+
+    def show(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    sys.unraisablehook = show
+    yield
+    sys.unraisablehook = hook  # not after an error: other writes may still be under way
+
+
 def _write_arrays(path: Path, tree: Any) -> None:
     """Writes the arrays, all of which this process can read."""
     arrays = {name: np.asarray(leaf) for name, leaf in name_leaves(tree).items()}
-    with _orbax() as checkpointer:
+    with _without_echoes(), _orbax() as checkpointer:
         import orbax.checkpoint as ocp
 
         checkpointer.save(path.absolute(), args=ocp.args.PyTreeSave(arrays))
