@@ -132,7 +132,7 @@ def save_checkpoint(
         os.fsync(entry)  # that the name is on the disk too
         os.close(entry)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{place}: cannot be written: {error}") from error
+        raise CheckpointError(f"{place}: cannot be written: {_one_line(error)}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     for old in _steps(folder)[:-KEPT]:
@@ -276,7 +276,9 @@ def _check_identity(path: Path, found: Any, wanted: Mapping[str, Any]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    # Of the system's errors, what it says, without a name that is not the user's.
+    said = getattr(error, "strerror", None) or str(error)
+    return " ".join(said.split())[:300] or type(error).__name__
 
 
 def _read_arrays(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from jaxmlp import fit_stream, init_params
 from jaxmlp.training import CheckpointError, Checkpoints, Stopped, search_stream
+from jaxmlp.training.checkpoints import save_checkpoint
 from tests.training.test_stream import X, Y, assert_same, in_blocks, start
 
 ADAM = optax.adam(0.01)
@@ -202,6 +204,25 @@ def test_a_failed_save_is_an_error_and_the_last_one_stays(tmp_path, monkeypatch)
             run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert_same(run(tmp_path)[0], run()[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_a_disk_that_takes_no_more_is_told_once(tmp_path, capfd):
+    """Files may not grow beyond 4 kB: the system's own refusal, in the midst of a save."""
+    import resource
+
+    tree = {f"a{i}": np.random.default_rng(i).normal(size=1000) for i in range(20)}
+    save_checkpoint(tmp_path, 1, {"a": np.zeros(3)}, {}, {})
+    before = sorted(tmp_path.rglob("*"))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"2: cannot be written: File too large$"):
+            save_checkpoint(tmp_path, 2, tree, {}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert capfd.readouterr() == ("", "")
 
 
 def test_keys_in_the_optimiser_are_kept(tmp_path):

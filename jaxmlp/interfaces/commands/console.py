@@ -255,7 +255,8 @@ def _search_table(report: dict[str, Any]) -> Table:
     table = Table(*(_COLUMNS[name][0] for name in shown), "", caption=caption)
     for row in rows:
         is_chosen = row in chosen
-        mark = "diverged" if row["val_loss"] is None else "◀ chosen" if is_chosen else ""
+        has_diverged = row["val_loss"] is None or row.get("diverged") is not None
+        mark = "◀ chosen" if is_chosen else "diverged" if has_diverged else ""
         cells = [_COLUMNS[name][1](row[name]) for name in shown]
         table.add_row(*cells, mark, style="bold" if is_chosen else None)
     return table

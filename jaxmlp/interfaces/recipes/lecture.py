@@ -18,7 +18,7 @@ from jaxmlp.interfaces.recipes.recipe import (
     optimizer_of,
 )
 from jaxmlp.interfaces.recipes.trained import Trained, json_curves, json_row
-from jaxmlp.training import SearchProgress, SearchResult, search
+from jaxmlp.training import Configuration, SearchProgress, SearchResult, search
 
 MEMORY_LIMIT = 2**32
 """Bytes that the networks in training may take, beside the data."""
@@ -52,11 +52,7 @@ def train_as_lecture(
         result, guarantee = train_privately(
             key, data, recipe, recipe.privacy, notes, callback, every
         )
-    if len(result.networks) < recipe.ensemble:
-        notes.append(
-            f"the ensemble has {len(result.networks)} networks, not {recipe.ensemble}: of "
-            "the others, no validation loss was finite"
-        )
+    notes += notes_of(result, recipe.ensemble)
     networks, rows = result.ensemble, data.split.val
     return Trained(
         networks=networks,
@@ -133,3 +129,27 @@ def account_of(result: SearchResult) -> dict[str, Any]:
         "ensemble": [json_row(each.configuration._asdict()) for each in result.networks],
         "histories": [json_curves(network.history) for network in result.networks],
     }
+
+
+def notes_of(result: SearchResult, n_best: int) -> list[str]:
+    """What there is to say of a search: which runs diverged, and what that means."""
+    notes = [
+        f"{_name(row)}: the loss became infinite or NaN in epoch {row.diverged}; "
+        "the search went on without it"
+        for row in result.table
+        if row.diverged is not None
+    ]
+    if len(result.networks) < n_best:
+        notes.append(
+            f"the ensemble has {len(result.networks)} networks, not {n_best}: of the "
+            "others, no validation loss was finite"
+        )
+    return notes
+
+
+def _name(row: Configuration) -> str:
+    """A run by its settings; penalty and seed only where they are not the usual 0."""
+    hidden = "x".join(map(str, row.hidden_sizes)) or "0"
+    penalty = f", λ = {row.l2:g}" if row.l2 else ""
+    seed = f", seed {row.seed}" if row.seed else ""
+    return f"η = {row.learning_rate:g}, q = {hidden}{penalty}{seed}"

@@ -23,7 +23,7 @@ from jaxmlp.data.stream.source import Source
 from jaxmlp.data.stream.survey import Survey, survey
 from jaxmlp.interfaces.metrics import Metrics, MetricSums
 from jaxmlp.interfaces.model import Model, predict_logits
-from jaxmlp.interfaces.recipes.lecture import account_of
+from jaxmlp.interfaces.recipes.lecture import account_of, notes_of
 from jaxmlp.interfaces.recipes.pipeline import Outcome, Watch, conclude
 from jaxmlp.interfaces.recipes.prepare import Prepared
 from jaxmlp.interfaces.recipes.recipe import (
@@ -120,7 +120,7 @@ def train_on_stream(
         if checkpoints is not None:
             how["checkpoints"] = checkpoints._replace(identity=_identity(recipe, found))
         result = _search(rows, data, recipe, how)
-    trained = _trained(data, result)
+    trained = _trained(data, recipe, result)
     test = partial(_test, rows._replace(part=TEST))
     outcome = conclude(data, recipe, trained, rule, stopwatch, test)
     report = outcome.report
@@ -229,12 +229,13 @@ def _identity(recipe: LectureRecipe, found: Survey) -> dict[str, Any]:
     return {"data": found.fingerprint, **settings}
 
 
-def _trained(data: Prepared, result: SearchResult) -> Trained:
+def _trained(data: Prepared, recipe: LectureRecipe, result: SearchResult) -> Trained:
     networks, rows = result.ensemble, data.split.val
     n_test = len(data.split.test)
     notes = [
+        *notes_of(result, recipe.ensemble),
         "the curves and intervals of the report, and the choice of the network, are those "
-        f"of random rows: {len(rows)} of the validation part, {n_test} of the test part"
+        f"of random rows: {len(rows)} of the validation part, {n_test} of the test part",
     ]
     return Trained(
         networks=networks,
