@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v p
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format types imports pytest bench docs lock smoke clean
+.PHONY: demo test check format types imports pytest fuzz bench docs lock smoke clean
 
 ## demo: train on the built-in table; leaves demo-model/ with model and report
 demo: .venv/run
@@ -32,6 +32,12 @@ pytest: .venv/dev
 	MALLOC_PERTURB_=1 MALLOC_MMAP_THRESHOLD_=33554432 \
 	  $(BIN)/pytest --numprocesses 2 --dist worksteal
 
+## fuzz: throw mutated files and arguments at the program for FUZZ_MINUTES, 20 by default
+fuzz: .venv/fuzz
+	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES)
+
+FUZZ_MINUTES ?= 20
+
 ## bench: measure speed; see docs/benchmarks.md
 bench: .venv/dev
 	$(BIN)/python scripts/bench_training.py \
@@ -54,14 +60,15 @@ lock:
 	uv pip compile pyproject.toml $(EXTRAS) --group build $(LOCK) -o requirements/run.txt
 	uv pip compile pyproject.toml $(EXTRAS) --group dev $(LOCK) \
 	  --constraints requirements/run.txt -o requirements/dev.txt
+	uv pip compile --group pyproject.toml:fuzz $(LOCK) -o requirements/fuzz.txt
 
-EXTRAS = --extra cli --extra export --extra privacy --extra plots --extra checkpoints
+EXTRAS = --extra cli --extra export --extra privacy --extra plots
 LOCK = --universal --python-version 3.11 --generate-hashes \
   --custom-compile-command "make lock" --quiet
 
 ## clean: remove everything that the targets above made
 clean:
-	rm -rf .venv .venv-oldest demo-model docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest demo-model fuzz-findings docs/_build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, with and without the developers' tools. Each stamp is written last, so
@@ -74,4 +81,8 @@ clean:
 
 .venv/dev: requirements/dev.txt .venv/run
 	$(PIP) install --require-hashes --no-deps -r requirements/dev.txt
+	touch $@
+
+.venv/fuzz: requirements/fuzz.txt .venv/dev
+	$(PIP) install --require-hashes --no-deps -r requirements/fuzz.txt
 	touch $@

@@ -2,13 +2,14 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from jaxmlp.data.errors import DataError
+from jaxmlp.data.errors import DataError, one_line
+from jaxmlp.data.files import read_json
 from jaxmlp.data.preprocess import Preprocessor
-from jaxmlp.data.rules import CategoricalRule, NumericRule, Rule
-from jaxmlp.data.tables import one_line
+from jaxmlp.data.rules import CategoricalRule, NumericRule, Rule, check_text
 
 
 def read_bounds(path: str | Path) -> Preprocessor:
@@ -25,33 +26,32 @@ def read_bounds(path: str | Path) -> Preprocessor:
       DataError: The file cannot be read, or does not hold bounds; names the column.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
-    try:
-        bounds = json.loads(path.read_text("utf-8"), object_pairs_hook=_without_twins)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {one_line(error)}") from error
+    bounds = read_json(path, make_object=_without_twins)
     if not isinstance(bounds, dict) or not bounds:
         raise DataError(
             f"{path}: must hold bounds by column, such as "
             '{"age": [17, 90], "job": ["clerk", "cook"]}'
         )
-    return Preprocessor(tuple(_rule(path, name, found) for name, found in bounds.items()))
+    try:
+        return Preprocessor(tuple(_rule(*named) for named in bounds.items()))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: {one_line(error)}") from error
 
 
-def _rule(path: Path, name: str, bounds: Any) -> Rule:
+def _rule(name: str, bounds: Any) -> Rule:
+    check_text(name)
     if isinstance(bounds, list) and bounds:
         if all(isinstance(value, str) for value in bounds):
-            levels = tuple(dict.fromkeys(bounds))
+            levels = tuple(dict.fromkeys(map(check_text, bounds)))
             return CategoricalRule(name, levels, joins_rare=True, marks_missing=True)
         if len(bounds) == 2 and all(_is_finite(value) for value in bounds):
             low, high = map(float, bounds)
             middle, half = low / 2 + high / 2, high / 2 - low / 2
             if half > 0:
                 return NumericRule(name, middle, middle, half, marks_missing=True)
-    raise DataError(
-        f"{path}: column {name!r}: {json.dumps(bounds)} is neither a least and a greater "
-        "number, such as [17, 90], nor a list of texts"
+    raise ValueError(
+        f"column {name!r}: {json.dumps(bounds)} is neither a least and a greater number, "
+        "such as [17, 90], nor a list of texts"
     )
 
 
@@ -59,8 +59,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """As `dict`, which would keep the last of two bounds for a column in silence."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twin = next(name for name in found if names.count(name) > 1)
+        (twin, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"column {twin!r} is given twice")
     return found
 

@@ -3,7 +3,7 @@
 import datetime
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -74,6 +74,8 @@ def infer_kinds(
         kind = _kind(column.type)
         if wish == "drop":
             dropped[name] = "you said so"
+        elif pa.types.is_nested(column.type):  # their values were not even read
+            dropped[name] = f"values of type {column.type} are not supported"
         elif is_whole and column.null_count == len(column):
             dropped[name] = "it has no value"
         elif wish is not None:
@@ -108,7 +110,8 @@ def decode(
       DataError: A column is missing from the table, a number is infinite, or a column
         holds something else than its kind; names column and row.
     """
-    absent = [name for name in kinds if name not in table.column_names]
+    present = set(table.column_names)
+    absent = [name for name in kinds if name not in present]
     if absent:
         plural = "s" if len(absent) > 1 else ""
         raise DataError(
@@ -117,6 +120,17 @@ def decode(
         )
     read = {"numeric": _numbers, "categorical": _texts, "date": _days}
     return {name: read[kind](table[name], name, first_row) for name, kind in kinds.items()}
+
+
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """Values as Python has them; dates, times and zones that it lacks as whole numbers."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ArithmeticError, ValueError):  # pa.ArrowInvalid is a ValueError
+        column = _decoded(column)
+        whole = pa.int32() if column.type.bit_width == 32 else pa.int64()
+        values = column.cast(whole).to_pylist()
+    return values
 
 
 def explain_texts(columns: Mapping[str, Values]) -> dict[str, str]:
@@ -215,7 +229,11 @@ def _numbers(column: pa.ChunkedArray, name: str, first_row: int) -> NDArray[np.f
         values = column.cast(kind, safe=False).to_numpy()
     else:
         values = _parse_numbers(column, name, first_row)
-    if not sum_is_finite(values) and np.isinf(values).any():
+    if sum_is_finite(values):
+        return values
+    # A signalling NaN would warn wherever it is used.
+    values = np.where(np.isnan(values), np.nan, values)
+    if np.isinf(values).any():
         row = first_row + int(np.isinf(values).argmax())
         raise DataError(
             f"column {name!r}, row {row}: the value is infinite; "
@@ -270,13 +288,13 @@ def _parse_dates(column: pa.ChunkedArray, name: str, first_row: int) -> pa.Chunk
     for row, text in enumerate(as_texts(column, name).to_pylist()):
         try:
             moment = datetime.datetime.fromisoformat(text.strip()) if text else None
-        except ValueError:
+            if moment is not None and moment.tzinfo is not None:
+                moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+        except (ValueError, OverflowError):  # a zone can lead out of the years 1 to 9999
             raise DataError(
                 f"column {name!r}, row {first_row + row}: {text!r} is not a date such as "
                 "2024-02-29, and one is needed there"
             ) from None
-        if moment is not None and moment.tzinfo is not None:
-            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
         days.append(moment)
     return pa.chunked_array([pa.array(days, pa.timestamp("us"))])
 

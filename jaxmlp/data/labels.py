@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jaxmlp.data.columns import is_number, python_values
 from jaxmlp.data.errors import DataError, shorten
 
 Label = bool | int | float | str
@@ -35,7 +36,9 @@ def find_column(table: pa.Table, name: str, what: str) -> pa.ChunkedArray:
     """
     names = table.column_names
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        # Comparing takes the product of the lengths: not of all names, nor of endless ones.
+        short = [n for n in names[:1000] if len(n) <= 200]
+        near = difflib.get_close_matches(name[:200], short, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise DataError(
             f"no {what} column {name!r}{hint} (the columns are: {shorten(names)})"
@@ -67,7 +70,8 @@ def choose_classes(labels: Iterable[Any], target: str, positive: str | None) -> 
             f"target column {target!r} has {len(distinct)} distinct "
             f"value{'' if len(distinct) == 1 else 's'} ({shown}); two are needed"
         )
-    negative, default = map(_storable, distinct)
+    is_plain = all(map(is_storable, distinct))
+    negative, default = distinct if is_plain else map(str, distinct)
     if positive is None:
         return Classes(negative, default)
     for wanted in (positive, _canonical(positive)):
@@ -134,7 +138,7 @@ def code_labels(
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_nested(column.type) or _is_binary(column.type):
+    if not _is_label(column.type):
         raise DataError(f"target column {target!r} holds {column.type}, not labels")
     is_missing = pc.is_null(column, nan_is_null=True).to_numpy()
     if is_missing.any():
@@ -144,7 +148,7 @@ def code_labels(
             "these rows"
         )
     coded = pc.dictionary_encode(column).combine_chunks()
-    values: list[Any] = coded.dictionary.to_pylist()
+    values = python_values(coded.dictionary)
     places = coded.indices.to_numpy().astype(np.int32)
     for place, value in enumerate(values):
         if isinstance(value, float) and math.isinf(value):
@@ -153,14 +157,19 @@ def code_labels(
     return values, places
 
 
-def _is_binary(kind: pa.DataType) -> bool:
+def _is_label(kind: pa.DataType) -> bool:
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return (
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
+        is_number(kind)
+        or is_text
+        or pa.types.is_string_view(kind)
+        or pa.types.is_temporal(kind)
+        or pa.types.is_null(kind)
     )
 
 
-def _storable(label: Any) -> Label:
-    """A date, decimal or duration is kept as text: JSON has no such types."""
-    return label if isinstance(label, bool | int | float | str) else str(label)
+def is_storable(label: Any) -> bool:
+    """Whether JSON and tables have it: no date, decimal or number beyond 64 bits."""
+    if isinstance(label, int):
+        return abs(label) < 2**63
+    return isinstance(label, float | str)

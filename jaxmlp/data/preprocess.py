@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jaxmlp.data.columns import Kind, Values
+from jaxmlp.data.files import check_memory
 from jaxmlp.data.rules import CategoricalRule, NumericRule, Rule, rule_from_json
 
 MIN_LEVEL_COUNT = 5
@@ -37,18 +38,28 @@ class Preprocessor:
         return {rule.name: rule.kind for rule in self.rules}
 
     @property
+    def n_inputs(self) -> int:
+        """How many inputs the network gets."""
+        return sum(rule.n_inputs for rule in self.rules)
+
+    @property
     def input_names(self) -> list[str]:
         """Names of the network's inputs."""
         return [name for rule in self.rules for name in rule.input_names]
 
     def encode(self, columns: Mapping[str, Values]) -> NDArray[np.float32]:
-        """Makes the network's input, `(n, len(input_names))`."""
-        widths = [len(rule.input_names) for rule in self.rules]
-        ends = np.cumsum(widths)
+        """Makes the network's input, `(n, n_inputs)`.
+
+        Raises:
+          DataError: It does not fit into memory.
+        """
         n_rows = len(columns[self.rules[0].name])
-        X = np.empty((n_rows, ends[-1]), np.float32)
-        for rule, width, end in zip(self.rules, widths, ends, strict=True):
-            rule.encode(columns[rule.name], X[:, end - width : end])
+        check_memory(4 * n_rows * self.n_inputs, f"the network's input, {n_rows} rows")
+        X = np.empty((n_rows, self.n_inputs), np.float32)
+        end = 0
+        for rule in self.rules:
+            start, end = end, end + rule.n_inputs
+            rule.encode(columns[rule.name], X[:, start:end])
         return X
 
     def plain(self) -> "Preprocessor":
@@ -72,9 +83,16 @@ class Preprocessor:
         """The inverse of `to_json`.
 
         Raises:
-          ValueError, KeyError, TypeError: The values are not what `to_json` makes.
+          ValueError, LookupError, TypeError: The values are not what `to_json` makes.
+          DataError: The names of the inputs do not fit into memory.
         """
-        return cls(tuple(map(rule_from_json, rules)))
+        found = cls(tuple(map(rule_from_json, rules)))
+        if not found.rules or len(found.kinds) < len(found.rules):
+            raise ValueError("there is no column, or one is given twice")
+        # Each input's name repeats its column's, which may be long.
+        length = sum(len(rule.name) * rule.n_inputs for rule in found.rules)
+        check_memory(4 * length, "the names of its inputs")
+        return found
 
 
 def fit_preprocessor(
@@ -170,7 +188,8 @@ def _knots(known: NDArray[np.float64], n_knots: int) -> tuple[float, ...]:
 
     So a column that is mostly 0 gets its knots where it is not.
     """
-    levels, counts = np.unique(known, return_counts=True)
+    # Encoding halves them, which two of the least of all numbers do not survive apart.
+    levels, counts = np.unique(known / 2 * 2, return_counts=True)
     if n_knots < 3 or len(levels) < 3:
         return ()
     if len(levels) <= n_knots:

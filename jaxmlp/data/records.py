@@ -45,7 +45,7 @@ def read_header(text: bytes) -> Header:
     """
     body = text.removeprefix(_BOM).lstrip(b"\r\n")
     start = len(text) - len(body)
-    delimiter = find_delimiter(re.split(rb"[\r\n]", body, maxsplit=1)[0])
+    delimiter = survey_header(body).delimiter
     ends = record_ends(body, delimiter)
     length = start + int(ends[0]) if len(ends) else len(text)
     record = text[start:length].rstrip(b"\r\n") + b"\n"
@@ -65,10 +65,28 @@ def parse_options(delimiter: str, **others: object) -> pyarrow.csv.ParseOptions:
     return pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, **others)
 
 
-def find_delimiter(header: bytes) -> str:
-    """Comma, semicolon, tab or bar, whichever the header holds most of."""
-    unquoted = re.sub(rb'"[^"]*"', b"", header)
-    return max(_MARKS, key=lambda mark: unquoted.count(mark.encode()))
+class HeaderSurvey(NamedTuple):
+    """What a first look at a header tells.
+
+    Attributes:
+      delimiter: Comma, semicolon, tab or bar, whichever the header holds most of.
+      n_columns: Columns that it parts.
+      is_whole: Whether the header ends within the text.
+    """
+
+    delimiter: str
+    n_columns: int
+    is_whole: bool
+
+
+def survey_header(text: bytes) -> HeaderSurvey:
+    """Looks at the header at the beginning of a text, without much memory."""
+    # A letter for each quoted part, which may hold delimiters and line breaks.
+    unquoted = re.sub(rb'"[^"]*"', b"q", text)
+    lines = [line for line in unquoted.splitlines() if line.strip()]
+    line = lines[0] if lines else b""
+    delimiter = max(_MARKS, key=lambda mark: line.count(mark.encode()))
+    return HeaderSurvey(delimiter, 1 + line.count(delimiter.encode()), len(lines) > 1)
 
 
 def record_ends(text: bytes, delimiter: str) -> NDArray[np.int64]:

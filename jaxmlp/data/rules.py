@@ -5,6 +5,7 @@ A rule is data: it is stored as JSON, exported as operations of a graph, and com
 
 import itertools
 import math
+import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -58,6 +59,11 @@ class NumericRule:
     kind: Literal["numeric", "date"] = "numeric"
 
     @property
+    def n_inputs(self) -> int:
+        """How many columns the rule makes."""
+        return 1 + self.marks_missing + max(0, len(self.knots) - 1)
+
+    @property
     def input_names(self) -> list[str]:
         """Names of the columns that the rule makes."""
         names = [self.name] + [f"{self.name} is missing"] * self.marks_missing
@@ -65,7 +71,7 @@ class NumericRule:
         return names + [f"{self.name} from {low:.6g} to {high:.6g}" for low, high in ends]
 
     def encode(self, values: NDArray[np.floating], out: NDArray[np.float32]) -> None:
-        """Writes the input columns to `out`, `(n, len(input_names))`.
+        """Writes the input columns to `out`, `(n, n_inputs)`.
 
         Computes in the values' own type, float32 where that is all that the table has.
         """
@@ -136,6 +142,11 @@ class CategoricalRule:
     marks_missing: bool
 
     @property
+    def n_inputs(self) -> int:
+        """How many columns the rule makes."""
+        return len(self.levels) + self.joins_rare + self.marks_missing
+
+    @property
     def input_names(self) -> list[str]:
         """Names of the columns that the rule makes."""
         names = [f"{self.name} = {level}" for level in self.levels]
@@ -143,7 +154,7 @@ class CategoricalRule:
         return names + [f"{self.name} is missing"] * self.marks_missing
 
     def encode(self, values: pa.Array, out: NDArray[np.float32]) -> None:
-        """Writes the input columns to `out`, `(n, len(input_names))`."""
+        """Writes the input columns to `out`, `(n, n_inputs)`."""
         found = pc.index_in(values, value_set=pa.array(self.levels, pa.string()))
         level = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
         is_missing = pc.is_null(values).to_numpy(zero_copy_only=False)
@@ -170,24 +181,57 @@ def rule_from_json(fields: dict[str, Any]) -> Rule:
     """The inverse of a rule's `to_json`.
 
     Raises:
-      ValueError, KeyError, TypeError: The values are not what it makes.
+      ValueError, LookupError, TypeError: The values are not what it makes.
     """
     fields = dict(fields)
     kind = fields.pop("kind")
     if kind == "categorical":
-        return CategoricalRule(**{**fields, "levels": tuple(fields["levels"])})
-    if kind not in ("numeric", "date"):
+        levels = tuple(map(check_text, fields.pop("levels")))
+        if len(set(levels)) < len(levels):
+            raise ValueError("a column has a category twice")
+        rule: Rule = CategoricalRule(levels=levels, **fields)
+        _check_flag(fields["joins_rare"])
+    elif kind in ("numeric", "date"):
+        if "mean" in fields:  # before format 4, what became 0 was the mean
+            fields["center"] = fields.pop("mean")
+        fields |= {name: _finite(fields[name]) for name in ("median", "center", "scale")}
+        knots = tuple(map(_finite, fields.pop("knots", ())))
+        rule = NumericRule(**fields, knots=knots, kind=kind)
+        _check_numbers(rule)
+    else:
         raise ValueError(f"unknown kind of column {kind!r}")
-    if "mean" in fields:  # before format 4, what became 0 was the mean
-        fields["center"] = fields.pop("mean")
-    knots = tuple(map(float, fields.pop("knots", ())))
-    rule = NumericRule(**fields, knots=knots, kind=kind)
-    numbers = (rule.median, rule.center, rule.scale, *knots)
-    if not (all(map(math.isfinite, numbers)) and rule.scale > 0 and _is_rising(knots)):
-        raise ValueError(f"column {rule.name!r} has no scale, or its knots do not rise")
+    check_text(rule.name)
+    _check_flag(rule.marks_missing)
     return rule
 
 
-def _is_rising(numbers: tuple[float, ...]) -> bool:
-    """Whether each is greater than the one before."""
-    return all(a < b for a, b in itertools.pairwise(numbers))
+def check_text(value: Any) -> str:
+    """The value, if it is a text, and holds no half of a character.
+
+    Raises:
+      ValueError: It is not.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    value.encode()
+    return value
+
+
+def _finite(value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and abs(value) <= sys.float_info.max):
+        raise ValueError(f"{value!r} is not a finite number")
+    return float(value)
+
+
+def _check_flag(value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+
+
+def _check_numbers(rule: NumericRule) -> None:
+    if not (rule.scale > 0 and math.isfinite(rule.center / rule.scale)):
+        raise ValueError(f"column {rule.name!r} has no scale")
+    # Halved as in `encode`, where the least of all numbers would become 0.
+    if any(high / 2 <= low / 2 for low, high in itertools.pairwise(rule.knots)):
+        raise ValueError(f"the knots of column {rule.name!r} do not rise")

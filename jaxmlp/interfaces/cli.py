@@ -12,7 +12,7 @@ import pyarrow as pa
 import typer
 from rich.console import Console
 
-from jaxmlp.data.errors import DataError
+from jaxmlp.data.errors import DataError, printable
 from jaxmlp.data.labels import as_text
 from jaxmlp.data.tables import check_writable_name, write_table
 from jaxmlp.interfaces.commands.analysis import audit, explain
@@ -34,6 +34,7 @@ from jaxmlp.interfaces.commands.console import (
 )
 from jaxmlp.interfaces.commands.export import export
 from jaxmlp.interfaces.commands.pictures import check_picture_name, draw_norms
+from jaxmlp.interfaces.commands.processes import leave
 from jaxmlp.interfaces.commands.report import report
 from jaxmlp.interfaces.commands.signals import Ended, handling
 from jaxmlp.interfaces.commands.stream import evaluate_stream, predict_stream
@@ -147,9 +148,13 @@ def predict(
         listed = {} if out is not None else predictions.to_pydict()
         print(json.dumps({"rows": len(labels), "out": out and str(out), **listed}))
     elif out is None:
+        if sys.stdout.isatty() and isinstance(loaded.classes.positive, str):
+            # A terminal would obey what it is shown.
+            shown = pa.array([printable(str(label)) for label in labels])
+            predictions = predictions.set_column(1, "predicted", shown)
         pa.csv.write_csv(predictions, sys.stdout.buffer)
     elif not quiet:
-        print(f"{len(labels)} predictions in {out}")
+        print(f"{len(labels)} predictions in {printable(str(out))}")
 
 
 @app.command()
@@ -254,9 +259,9 @@ def run() -> None:
     except Ended as ended:
         code = ended.code
         print(f"jaxmlp: {ended.message}", file=sys.stderr)
-    sys.exit(code)
+    leave(code)
 
 
 def _fail(message: str) -> int:
-    print(f"jaxmlp: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"jaxmlp: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return 2

@@ -89,6 +89,17 @@ class MetricSums:
         self.sums += other.sums
         self.counts += other.counts
 
+    def to_bytes(self) -> bytes:
+        """What `from_bytes` makes the sums of, for another process."""
+        return self.sums.tobytes() + self.counts.tobytes()
+
+    @classmethod
+    def from_bytes(cls, threshold_logit: float, content: bytes) -> "MetricSums":
+        """The inverse of `to_bytes`."""
+        sums = np.frombuffer(content, np.float64, 3)
+        counts = np.frombuffer(content, np.int64, offset=sums.nbytes).reshape(2, -1)
+        return cls(threshold_logit, sums.copy(), counts.copy())
+
     @property
     def n_rows(self) -> int:
         """Rows so far."""

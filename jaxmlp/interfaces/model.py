@@ -21,11 +21,12 @@ from scipy.special import expit
 
 from jaxmlp.core import Layer, Params
 from jaxmlp.data.columns import decode
-from jaxmlp.data.errors import DataError
+from jaxmlp.data.errors import DataError, one_line
+from jaxmlp.data.files import read_file, read_json
 from jaxmlp.data.frames import as_table
-from jaxmlp.data.labels import Classes, Label, encode_labels, find_column
+from jaxmlp.data.labels import Classes, Label, as_text, encode_labels, find_column
 from jaxmlp.data.preprocess import Preprocessor
-from jaxmlp.data.tables import one_line
+from jaxmlp.data.rules import check_text
 from jaxmlp.interfaces.prediction import predict_logits as predict_logits
 
 FORMAT = 4
@@ -111,7 +112,9 @@ class Model:
         Raises:
           DataError: A needed column is missing or holds what cannot be used.
         """
-        return predict_logits(self.networks, self.features(table))
+        logits = predict_logits(self.networks, self.features(table))
+        check_finite(logits, "logit")
+        return logits
 
     def predict(self, table: Any) -> tuple[NDArray[np.float32], list[Label]]:
         """Predicts each row.
@@ -132,6 +135,14 @@ class Model:
     def threshold_logit(self) -> float:
         """The threshold as natural-log odds."""
         return math.log(self.threshold) - math.log1p(-self.threshold)
+
+
+def check_finite(values: NDArray[np.floating], what: str) -> None:
+    """Raises DataError unless a model gives each row a finite number; names the first."""
+    is_finite = np.isfinite(values)
+    if not is_finite.all():
+        row = int(is_finite.argmin())
+        raise DataError(f"row {row}: the model's parameters are too large for its {what}")
 
 
 def check_out(path: str | Path) -> None:
@@ -224,42 +235,59 @@ def load_model(path: str | Path) -> Model:
 
     Raises:
       DataError: The folder is not one that `save_model` wrote.
+
+    Guarantees:
+      Nothing in the folder runs, and no link in it is followed out of it. No more memory is
+      asked for than there is.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     path = Path(path)
     if not (path / "model.json").is_file():
         found = "no such folder" if not path.exists() else "it has no model.json"
         raise DataError(f"{path}: not a model written by jaxmlp train: {found}")
     try:
-        description = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        description = read_json(path / "model.json", folder=path)
         if description["format"] not in (1, 2, 3, FORMAT):
             raise ValueError(f"its format is {description['format']}, not {FORMAT}")
-        tensors = load_file(path / "model.safetensors")
+        content = read_file(path / "model.safetensors", folder=path, growth=_COPIES)
+        tensors = load(bytes(content))
         origin = _to_origin(description.get("training"), tensors.pop(_ROWS, None))
+        preprocessor = Preprocessor.from_json(description["columns"])
+        networks = _to_networks(tensors, preprocessor.n_inputs)
+        _check_origin(origin, len(networks[0].b))
         model = Model(
-            networks=_to_networks(tensors),
-            preprocessor=Preprocessor.from_json(description["columns"]),
-            target=description["target"],
+            networks=networks,
+            preprocessor=preprocessor,
+            target=check_text(description["target"]),
             classes=_to_classes(description["classes"]),
             threshold=_to_threshold(description.get("threshold", 0.5)),
             origin=origin,
         )
-        _check_sizes(model)
-    except (OSError, *_UNREADABLE, SafetensorError) as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
+    except (*_UNREADABLE, SafetensorError) as error:
+        kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+        reason = f"{kind}{one_line(error)}"
         raise DataError(f"{path}: the model cannot be read ({reason})") from error
     return model
 
 
-# Of JSON that is none, that is nested too deeply, and that holds other things.
-_UNREADABLE = (ValueError, TypeError, LookupError, RecursionError)
+_COPIES = 4  # of the parameters, while they are read and checked
+
+# Of JSON that holds other things than a model.
+_UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 def _to_classes(fields: dict[str, Any]) -> Classes:
     classes = Classes(**fields)
-    if classes.negative == classes.positive:
+    if type(classes.negative) is not type(classes.positive):
+        raise ValueError(f"its labels are {classes.negative!r} and {classes.positive!r}")
+    for label in classes:
+        if not isinstance(label, int | float):
+            check_text(label)
+        elif not abs(label) < (2**63 if isinstance(label, int) else math.inf):  # nor NaN
+            raise ValueError(f"one of its labels is {label!r}")
+    if as_text(classes.negative) == as_text(classes.positive):
         raise ValueError(f"both of its labels are {classes.positive!r}")
     return classes
 
@@ -279,20 +307,36 @@ def to_tensors(networks: Params) -> dict[str, NDArray[Any]]:
     }
 
 
-def _to_networks(tensors: dict[str, NDArray[Any]]) -> Params:
+def _to_networks(tensors: dict[str, NDArray[Any]], n_inputs: int) -> Params:
     n_layers = len(tensors) // 2
     names = {f"{i}.{name}" for i in range(n_layers) for name in Layer._fields}
     if not names or tensors.keys() != names:
         raise ValueError(f"its tensors are {sorted(tensors)}")
-    for name, array in tensors.items():
-        if array.dtype not in (np.float32, np.float64) or not np.isfinite(array).all():
-            raise ValueError(f"the numbers of {name!r} are not finite floats")
     if tensors["0.w"].ndim == 2:  # format 1 held one network, not a stack
         tensors = {name: array[None] for name, array in tensors.items()}
-    return tuple(
-        Layer(w=jnp.asarray(tensors[f"{i}.w"]), b=jnp.asarray(tensors[f"{i}.b"]))
-        for i in range(n_layers)
-    )
+    pairs = [(tensors[f"{i}.w"], tensors[f"{i}.b"]) for i in range(n_layers)]
+    _check_shapes(pairs, n_inputs)
+    # Numbers of float64 may be too large for the float32 that they are read as.
+    with np.errstate(over="ignore"):
+        networks = tuple(Layer(w=jnp.asarray(w), b=jnp.asarray(b)) for w, b in pairs)
+    for name, array in to_tensors(networks).items():
+        is_float = tensors[name].dtype in (np.float32, np.float64)
+        if not is_float or not np.isfinite(array).all():
+            raise ValueError(f"the numbers of {name!r} are not finite floats")
+    return networks
+
+
+def _check_shapes(pairs: list[tuple[NDArray[Any], NDArray[Any]]], n_inputs: int) -> None:
+    n_networks = pairs[0][1].shape[0]
+    sizes = [n_inputs, *(b.shape[-1] for _, b in pairs)]
+    for (w, b), d_in, d_out in zip(pairs, sizes[:-1], sizes[1:], strict=True):
+        wanted = (n_networks, d_in, d_out)
+        if w.shape != wanted or b.shape != (n_networks, d_out):
+            raise ValueError(f"weights of shape {w.shape} where {wanted} is needed")
+    if n_networks < 1:
+        raise ValueError("it holds no network")
+    if sizes[-1] != 1 or min(sizes) < 1:
+        raise ValueError("the parameters do not end in one logit")
 
 
 def _to_origin(
@@ -314,22 +358,13 @@ def _to_origin(
     return Origin(str(description["fingerprint"]), is_training, l2, weight)
 
 
-def _check_sizes(model: Model) -> None:
-    n_networks = model.networks[0].b.shape[0]
-    if model.origin is not None and len(model.origin.l2) != n_networks:
-        raise ValueError(f"{len(model.origin.l2)} penalties of {n_networks} networks")
-    if model.origin is not None and len(model.origin.is_training) not in (1, n_networks):
+def _check_origin(origin: Origin | None, n_networks: int) -> None:
+    if origin is None:
+        return
+    if len(origin.l2) != n_networks:
+        raise ValueError(f"{len(origin.l2)} penalties of {n_networks} networks")
+    if len(origin.is_training) not in (1, n_networks):
         raise ValueError(f"{_ROWS!r} has not one line, or one for each network")
-    sizes = [len(model.preprocessor.input_names)]
-    sizes += [layer.b.shape[-1] for layer in model.networks]
-    for layer, d_in, d_out in zip(model.networks, sizes[:-1], sizes[1:], strict=True):
-        wanted = (n_networks, d_in, d_out)
-        if layer.w.shape != wanted or layer.b.shape != (n_networks, d_out):
-            raise ValueError(f"weights of shape {layer.w.shape} where {wanted} is needed")
-    if n_networks < 1:
-        raise ValueError("it holds no network")
-    if sizes[-1] != 1 or len(sizes) < 2:
-        raise ValueError("the parameters do not end in one logit")
 
 
 def _dump(value: dict[str, Any]) -> bytes:

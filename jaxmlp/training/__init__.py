@@ -20,6 +20,7 @@ from jaxmlp.training.resume import Stopped
 from jaxmlp.training.search import search
 from jaxmlp.training.search_stream import search_stream
 from jaxmlp.training.stack import stack_params
+from jaxmlp.training.windows import Elsewhere
 
 __all__ = [
     "Candidate",
@@ -29,6 +30,7 @@ __all__ = [
     "CrossFitProgress",
     "CrossFitResult",
     "Diagnostics",
+    "Elsewhere",
     "FitProgress",
     "FitResult",
     "Member",

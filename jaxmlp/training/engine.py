@@ -7,7 +7,7 @@ run into chunks changes no bit of it.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,9 @@ class Sums(NamedTuple):
     share: jax.Array
 
 
+_Batch = tuple[jax.Array, jax.Array, jax.Array | None]
+
+
 def start_sums(params: Params, opt_state: optax.OptState) -> Sums:
     """Sums before an epoch's first step."""
     zero = jnp.zeros((), params[0].w.dtype)
@@ -118,7 +121,7 @@ def run_steps(
     first_step: ArrayLike,
     sums: Sums,
     hyper: Hyper,
-    order: jax.Array,
+    order: jax.Array | None,
     data: Data,
     settings: Settings,
 ) -> tuple[Sums, StepRecord | None]:
@@ -129,7 +132,8 @@ def run_steps(
       sums: Sums of the epoch before them.
       hyper: Step size and penalty.
       order: Row numbers of the mini-batches, `(n_batches * batch_size,)`.
-      data: The rows.
+      data: The rows; or, laid out already, the mini-batches themselves (see `lay_out`),
+        which have an axis more and need no order.
       settings: What the program is specialised to.
     """
     optimizer = optax.with_extra_args_support(make_optimizer(settings, hyper))
@@ -156,7 +160,25 @@ def run_steps(
 
     # The losses are summed in the carry: stacking one output a step can make XLA copy
     # whole buffers (jax issue 40101).
-    def scan_step(
+    def add_step(
+        sums: Sums, i: jax.Array, batch: _Batch, is_real: jax.Array | None
+    ) -> tuple[Sums, StepRecord | None]:
+        params, opt_state, loss, record = step(
+            sums.params, sums.opt_state, batch, objective(i, sums.params)
+        )
+        counted = is_real if settings.penalize_once else batch[2]
+        share = jnp.asarray(plan.batch_size, loss.dtype)
+        if counted is not None:
+            share = jnp.sum(counted.astype(loss.dtype))
+        loss_sum = sums.loss + share * loss
+        return Sums(params, opt_state, loss_sum, sums.share + share), record
+
+    def take_laid_out(sums: Sums, inputs: Any) -> tuple[Sums, StepRecord | None]:
+        i, X, y, weight = inputs
+        weight = replicate(weight, settings.mesh)
+        return add_step(sums, i, (*share_out((X, y), settings.mesh), weight), None)
+
+    def take_rows(
         sums: Sums, inputs: tuple[jax.Array, jax.Array]
     ) -> tuple[Sums, StepRecord | None]:
         i, rows = inputs
@@ -166,22 +188,15 @@ def run_steps(
         weight = replicate(_batch_weight(data, rows, is_real), settings.mesh)
         rows = share_out(rows, settings.mesh)
         # Row -1, where there is no example, is the last row; its weight is 0.
-        batch = (data.X[rows], data.y[rows], weight)
-        params, opt_state, loss, record = step(
-            sums.params, sums.opt_state, batch, objective(i, sums.params)
-        )
-        counted = is_real if settings.penalize_once else weight
-        share = jnp.asarray(plan.batch_size, loss.dtype)
-        if counted is not None:
-            share = jnp.sum(counted.astype(loss.dtype))
-        return (
-            Sums(params, opt_state, sums.loss + share * loss, sums.share + share),
-            record,
-        )
+        return add_step(sums, i, (data.X[rows], data.y[rows], weight), is_real)
 
-    rows = order.reshape(plan.n_batches, plan.batch_size)
     numbers = jnp.arange(plan.n_batches, dtype=jnp.int32)
-    return jax.lax.scan(scan_step, sums, (numbers, rows))
+    if data.X.ndim == 3:
+        batches = (numbers, data.X, data.y, data.sample_weight)
+        return jax.lax.scan(take_laid_out, sums, batches)
+    assert order is not None
+    rows = order.reshape(plan.n_batches, plan.batch_size)
+    return jax.lax.scan(take_rows, sums, (numbers, rows))
 
 
 def end_epoch(
@@ -243,7 +258,7 @@ def _val_logits(params: Params, X: jax.Array, settings: Settings) -> jax.Array:
 def _step(
     params: Params,
     opt_state: optax.OptState,
-    batch: tuple[jax.Array, jax.Array, jax.Array | None],
+    batch: _Batch,
     objective: Objective,
     *,
     optimizer: optax.GradientTransformationExtraArgs,

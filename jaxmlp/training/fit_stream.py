@@ -1,6 +1,6 @@
 """Training of one network on a stream of rows."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -36,7 +36,7 @@ from jaxmlp.training.validate import (
     find_place,
     make_settings,
 )
-from jaxmlp.training.windows import Block, Layout, as_blocks
+from jaxmlp.training.windows import Layout, Rows, as_blocks
 
 WINDOW_SIZE = 2**18
 """Rows in memory at a time by default."""
@@ -45,7 +45,7 @@ WINDOW_SIZE = 2**18
 def fit_stream(
     key: jax.Array,
     params: Params,
-    stream: Iterable[Block] | Callable[[int], Iterable[Block]],
+    stream: Rows,
     *,
     optimizer: optax.GradientTransformation,
     n_epochs: int,
@@ -83,7 +83,9 @@ def fit_stream(
       stream: Blocks `(X, y)` or `(X, y, sample_weight)` of any sizes: arrays `(n, p)`,
         `(n,)` and `(n,)`. An iterable that starts anew each time it is iterated, such as
         a list; or a function of the epoch, from 0, that makes an iterator. It runs on
-        another thread.
+        another thread. Several processes must be given the same; to have each read its
+        own rows, give an object with a method `blocks(epoch, skip)` that leaves out the
+        first `skip` rows, and gives `jaxmlp.training.Elsewhere` for those of others.
       optimizer: As of `fit`.
       n_epochs: Passes through the stream.
       batch_size: As of `fit`, at most `window_size`.
@@ -105,7 +107,7 @@ def fit_stream(
       device: As of `fit`.
       mesh: As of `fit`.
       checkpoints: Where to keep what the run needs to go on after an end that nobody
-        planned, and how often; needs orbax-checkpoint. None keeps nothing.
+        planned, and how often; None keeps nothing.
       stop: Asked after each window; whatever it returns that is true saves a checkpoint
         and raises `Stopped`.
       callback: Called with a `FitProgress` after each epoch; whatever it returns that is
@@ -196,7 +198,7 @@ def fit_stream(
 
 
 def make_stream(
-    stream: Iterable[Block] | Callable[[int], Iterable[Block]],
+    stream: Rows,
     seed: tuple[int, ...],
     *,
     n_features: int,
@@ -235,6 +237,7 @@ def make_stream(
         dtype=dtype,
         compute_dtype=find_compute_dtype(compute_dtype, dtype),
         class_weight=by_label,
+        is_shared=hasattr(stream, "blocks") and jax.process_count() > 1,
     )
     part = None if validation is None else Validation(*put(validation, place))
     return Stream(as_blocks(stream), layout, seed, part, place)

@@ -137,6 +137,17 @@ def any_process(flag: object, mesh: Mesh | None) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.asarray(bool(flag)))))
 
 
+def gather_bytes(own: bytes) -> list[bytes]:
+    """What each process gives, in their order; all call this together."""
+    if jax.process_count() == 1:
+        return [own]
+    sizes = multihost_utils.process_allgather(np.array([len(own)], np.int64))[:, 0]
+    padded = np.zeros(max(1, int(sizes.max())), np.uint8)
+    padded[: len(own)] = np.frombuffer(own, np.uint8)
+    of_all = np.asarray(multihost_utils.process_allgather(padded))
+    return [row[:n].tobytes() for row, n in zip(of_all, sizes.tolist(), strict=True)]
+
+
 def check_same(place: Place, **arguments: Any) -> None:
     """Raises ValueError unless all processes of a mesh were given the same.
 

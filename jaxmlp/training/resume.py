@@ -1,5 +1,6 @@
 """A run on a stream that goes on where an earlier one ended."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,13 +9,17 @@ from typing import Any
 import jax
 
 from jaxmlp.training.checkpoints import (
+    CheckpointError,
     Checkpoints,
+    Found,
     check_folder,
     load_checkpoint,
+    name_leaves,
     restore,
     save_checkpoint,
+    split_arrays,
 )
-from jaxmlp.training.places import any_process, mesh_of, put
+from jaxmlp.training.places import Place, any_process, gather_bytes, is_local, mesh_of, put
 from jaxmlp.training.stream import Course, Stream, StreamState, run_stream
 
 
@@ -82,6 +87,39 @@ def _save(state: StreamState, folder: Path, identity: Mapping[str, Any]) -> None
     save_checkpoint(folder, state.step, state.runs, position, identity)
 
 
+def _load(
+    folder: Path,
+    runs: Any,
+    identity: Mapping[str, Any],
+    check_position: Callable[[Mapping[str, Any]], object],
+    place: Place,
+) -> Found | None:
+    """As `load_checkpoint`; in several processes, the first reads and tells the others."""
+    mesh = mesh_of(place)
+    if mesh is None or is_local(mesh):
+        return load_checkpoint(folder, runs, identity, check_position)
+    payload = b""
+    if jax.process_index() == 0:
+        try:
+            found = load_checkpoint(folder, runs, identity, check_position)
+            payload = json.dumps(found and [*found[2:], str(found.path)]).encode() + b"\n"
+            if found is not None:
+                payload += b"".join(
+                    found.arrays[name].tobytes() for name in name_leaves(runs)
+                )
+        except CheckpointError as error:
+            payload = json.dumps({"error": str(error)}).encode() + b"\n"
+    line, _, content = gather_bytes(payload)[0].partition(b"\n")
+    told = json.loads(line)
+    if told is None:
+        return None
+    if isinstance(told, dict):
+        raise CheckpointError(told["error"])
+    position, skipped, path = told
+    arrays = split_arrays(content, name_leaves(runs))
+    return Found(Path(path), arrays, position, skipped)
+
+
 def _resume(
     start: StreamState,
     folder: Path,
@@ -97,7 +135,7 @@ def _resume(
         if len(position["ended"]) != len(start.runs):
             raise ValueError(f"it is of {len(position['ended'])} networks")
 
-    found = load_checkpoint(folder, start.runs, identity, check_position)
+    found = _load(folder, start.runs, identity, check_position, stream.place)
     if found is None:
         return start
     for reason in found.skipped:

@@ -1,6 +1,6 @@
 """Choice of step size, width and penalty for a stream of rows."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -23,12 +23,12 @@ from jaxmlp.training.search import check_factory, dtype_for, make_choices
 from jaxmlp.training.state import Hyper, OptimizerFactory
 from jaxmlp.training.stream import Course, outcome_of, start_runs
 from jaxmlp.training.validate import check_key, find_place, make_settings
-from jaxmlp.training.windows import Block
+from jaxmlp.training.windows import Rows
 
 
 def search_stream(
     key: jax.Array,
-    stream: Iterable[Block] | Callable[[int], Iterable[Block]],
+    stream: Rows,
     X_val: ArrayLike,
     y_val: ArrayLike,
     *,

@@ -23,7 +23,9 @@ from jaxmlp.training.engine import (
     run_steps,
     start_sums,
 )
-from jaxmlp.training.places import Place, put, replicate
+from jaxmlp.training.layout import lay_out
+from jaxmlp.training.orders import Plan
+from jaxmlp.training.places import Place, mesh_of, put, replicate
 from jaxmlp.training.state import (
     BestEpoch,
     Data,
@@ -181,8 +183,8 @@ def run_stream(
 class _Placed(NamedTuple):
     """A window on the device."""
 
-    plan: Any
-    order: jax.Array
+    plan: Plan
+    order: jax.Array | None
     data: Data
     is_last: bool
 
@@ -190,6 +192,10 @@ class _Placed(NamedTuple):
 def _place(stream: Stream, window: Window) -> _Placed:
     # Not on the thread that fills windows: threads do not see settings of JAX that the
     # caller has made in a `with` block.
+    mesh = mesh_of(stream.place)
+    if mesh is not None:
+        plan, data = lay_out(window, mesh)
+        return _Placed(plan, None, data, window.is_last)
     arrays: Any = (window.order, window.X, window.y, window.sample_weight)
     order, X, y, weight = put(arrays, stream.place)
     data = Data(X, y, weight, None, None, None)
@@ -239,7 +245,7 @@ def _advance(
     first_step: ArrayLike,
     sums: Sums,
     hyper: Hyper,
-    order: jax.Array,
+    order: jax.Array | None,
     data: Data,
     settings: Settings,
 ) -> tuple[Sums, jax.Array]:

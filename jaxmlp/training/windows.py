@@ -1,8 +1,9 @@
 """Rows that come in blocks, gathered to windows, each in memory and shuffled as a whole."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +15,31 @@ _ALIGNMENT = 64
 Block = tuple[Any, ...]
 """`(X, y)` or `(X, y, sample_weight)`: features `(n, p)`, labels and weights `(n,)`."""
 
-Blocks = Callable[[int, int], Iterator[Block | int]]
-"""`(epoch, skip) -> blocks` of an epoch, without its first `skip` rows; for rows that
-another process has, their number."""
+
+class Elsewhere(NamedTuple):
+    """In place of a block: rows that another process has.
+
+    Attributes:
+      n_rows: Their number.
+      process: The process.
+    """
+
+    n_rows: int
+    process: int
+
+
+class BlockSource(Protocol):
+    """What can begin in the middle of an epoch, and share its rows out to processes."""
+
+    def blocks(self, epoch: int, skip: int) -> Iterator[Block | Elsewhere]:
+        """Blocks of an epoch, without its first `skip` rows."""
+
+
+Rows = Iterable[Block] | Callable[[int], Iterable[Block]] | BlockSource
+"""What `fit_stream` takes."""
+
+Blocks = Callable[[int, int], Iterator[Block | Elsewhere]]
+"""`(epoch, skip) -> blocks` of an epoch, without its first `skip` rows."""
 
 
 class Window(NamedTuple):
@@ -30,6 +53,7 @@ class Window(NamedTuple):
       sample_weight: Weights, `(n,)`, or None.
       n_rows: Rows of the window.
       is_last: Whether the epoch ends with it.
+      owners: Process that has each row, `(n,)`; None if each has all.
     """
 
     plan: Plan
@@ -39,6 +63,7 @@ class Window(NamedTuple):
     sample_weight: NDArray[Any] | None
     n_rows: int
     is_last: bool
+    owners: NDArray[np.int32] | None = None
 
 
 class Layout(NamedTuple):
@@ -54,6 +79,7 @@ class Layout(NamedTuple):
       dtype: Type of labels and weights.
       compute_dtype: Type of the features.
       class_weight: Weights of labels 0 and 1, `(2,)`, or None.
+      is_shared: Whether each process has some of the rows, not all.
     """
 
     n_rows: int
@@ -65,10 +91,14 @@ class Layout(NamedTuple):
     dtype: np.dtype[Any]
     compute_dtype: np.dtype[Any]
     class_weight: NDArray[Any] | None
+    is_shared: bool = False
 
 
-def as_blocks(stream: Any) -> Blocks:
-    """Makes blocks of what a caller gives: an iterable, or a function of the epoch."""
+def as_blocks(stream: Rows) -> Blocks:
+    """Makes blocks of what a caller gives; see `fit_stream`."""
+    if hasattr(stream, "blocks"):
+        found: Blocks = stream.blocks
+        return found
 
     def blocks(epoch: int, skip: int) -> Iterator[Block]:
         found = stream(epoch) if callable(stream) else stream
@@ -87,7 +117,7 @@ def as_blocks(stream: Any) -> Blocks:
 
 
 def cut_windows(
-    blocks: Iterable[Block | int],
+    blocks: Iterable[Block | Elsewhere],
     layout: Layout,
     seed: tuple[int, ...],
     epoch: int,
@@ -112,19 +142,22 @@ def cut_windows(
     number, n_seen = first, first * layout.n_rows
     window = _Filling(layout)
     for block in blocks:
-        assert not isinstance(block, int)
-        rest = _Rows(*block)
+        rest = block if isinstance(block, Elsewhere) else _Rows(*block)
         try:
-            _check_block(rest, layout)
-            while len(rest.y):
+            if isinstance(rest, _Rows):
+                _check_block(rest, layout)
+            n_left = rest.n_rows
+            while n_left:
                 if window.is_full:
                     yield window.close(seed, epoch, number, is_last=False)
                     window, number = _Filling(layout), number + 1
-                rest = window.take(rest)
+                n_taken = min(window.room, n_left)
+                window.take(rest, rest.n_rows - n_left, n_taken)
+                n_left -= n_taken
         except ValueError as error:
             place = f"stream, epoch {epoch + 1}, the block from row {n_seen} on"
             raise ValueError(f"{place}: {error}") from error
-        n_seen += len(block[1])
+        n_seen += rest.n_rows
     if not window.n_filled:
         raise ValueError(f"stream gives no rows in epoch {epoch + 1}")
     yield window.close(seed, epoch, number, is_last=True)
@@ -135,9 +168,9 @@ class _Rows(NamedTuple):
     y: NDArray[Any]
     weight: NDArray[Any] | None = None
 
-    def cut(self, start: int, stop: int | None = None) -> "_Rows":
-        weight = None if self.weight is None else self.weight[start:stop]
-        return _Rows(self.X[start:stop], self.y[start:stop], weight)
+    @property
+    def n_rows(self) -> int:
+        return len(self.y)
 
 
 def _check_block(rows: _Rows, layout: Layout) -> None:
@@ -165,30 +198,39 @@ class _Filling:
             self.X[:, -1] = 1
         self.y = np.empty(layout.n_rows, layout.dtype)
         self.weight: NDArray[Any] | None = None
+        self.owners: NDArray[np.int32] | None = None
+        if layout.is_shared:
+            self.owners = np.full(layout.n_rows, jax.process_index(), np.int32)
+
+    @property
+    def room(self) -> int:
+        return self.layout.n_rows - self.n_filled
 
     @property
     def is_full(self) -> bool:
-        return self.n_filled == self.layout.n_rows
+        return not self.room
 
-    def take(self, rows: _Rows) -> _Rows:
-        """Takes as many rows as there is room for, and gives back the others."""
-        layout, start = self.layout, self.n_filled
-        stop = min(layout.n_rows, start + len(rows.y))
-        taken = rows.cut(0, stop - start)
+    def take(self, rows: _Rows | Elsewhere, first: int, n: int) -> None:
+        """Takes n of the rows, for which there is room, from row `first` on."""
+        start, stop = self.n_filled, self.n_filled + n
+        self.n_filled = stop
+        if isinstance(rows, Elsewhere):
+            assert self.owners is not None
+            self.owners[start:stop] = rows.process
+            return
+        layout, part = self.layout, slice(first, first + n)
         as_finite(
             "X",
-            np.asarray(taken.X),
+            np.asarray(rows.X[part]),
             layout.compute_dtype,
             out=self.X[start:stop, : layout.n_features],
         )
-        y = check_labels("y", taken.y, stop - start, layout.dtype)
-        self.y[start:stop] = y
-        if taken.weight is not None or layout.class_weight is not None:
+        self.y[start:stop] = y = check_labels("y", rows.y[part], n, layout.dtype)
+        if rows.weight is not None or layout.class_weight is not None:
             if self.weight is None:
                 self.weight = np.ones(layout.n_rows, layout.dtype)
-            self.weight[start:stop] = _weights(taken.weight, y, layout)
-        self.n_filled = stop
-        return rows.cut(stop - start)
+            weight = None if rows.weight is None else rows.weight[part]
+            self.weight[start:stop] = _weights(weight, y, layout)
 
     def close(
         self, seed: tuple[int, ...], epoch: int, number: int, *, is_last: bool
@@ -202,7 +244,8 @@ class _Filling:
             plan = plan._replace(batch_size=layout.batch_size, of_subset=True)
             order = draw_block((*seed, epoch, number), plan._replace(n_epochs=1), 0)[0]
         weight = None if self.weight is None else self.weight[:n]
-        return Window(plan, order, self.X[:n], self.y[:n], weight, n, is_last)
+        owners = None if self.owners is None else self.owners[:n]
+        return Window(plan, order, self.X[:n], self.y[:n], weight, n, is_last, owners)
 
 
 def _weights(given: NDArray[Any] | None, y: NDArray[Any], layout: Layout) -> NDArray[Any]:

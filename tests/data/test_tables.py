@@ -105,7 +105,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def fails(table, where):
-        where.write_bytes(b"half")
+        where.write(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr("pyarrow.csv.write_csv", fails)

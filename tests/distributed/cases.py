@@ -6,7 +6,7 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxmlp import Diagnostics, fit, search
+from jaxmlp import Diagnostics, fit, fit_stream, search
 from jaxmlp.gradients import (
     clipped_sum,
     inner_products,
@@ -19,6 +19,7 @@ from jaxmlp.gradients import (
     weighted_sum,
 )
 from jaxmlp.privacy import dp_fit
+from jaxmlp.training.windows import Elsewhere
 from tests.helpers import DEPTHS, make_data, make_params, relative_error
 
 SEED = 5  # no key, which would start JAX before processes have found each other
@@ -47,6 +48,16 @@ DP_FITS = {
     "private": (1, MINI | PRIVATE | {"batch_size": 37.5, "norm_quantiles": (0.5,)}),
     "private, all rows": (2, FULL | PRIVATE | {"batch_size": N}),
 }
+# Windows of 120 and 83 rows, 6 steps an epoch.
+STREAM = MINI | {"window_size": 130}
+STREAMS = {
+    "stream, depth 0": (0, STREAM),
+    "stream, depth 1": (1, STREAM),
+    "stream, depth 2": (2, STREAM | {"weighted": True, "class_weight": {0: 1, 1: 3}}),
+    "stream, dropout": (1, STREAM | {"optimizer": ADAM, "dropout": 0.3}),
+    "stream, one window": (1, MINI | {"validates": True, "patience": 99}),
+    "stream, all rows": (1, FULL),
+}
 SEARCHES = {"search": {}, "search with patience": {"patience": 3, "n_parallel": 5}}
 
 
@@ -62,6 +73,48 @@ def run_fit(name, mesh=None, **more):
     return fit(
         jax.random.key(SEED), params, X, y, sample_weight=weight, mesh=mesh, **options
     )
+
+
+class SharedOut:
+    """Blocks of rows, dealt out to the processes in turn."""
+
+    def __init__(self, *arrays):
+        self.arrays, self.sizes = arrays, (60, 1, 50, 40, 30, 22)
+
+    def blocks(self, epoch, skip):
+        ends = np.cumsum(self.sizes)
+        for i in np.random.default_rng(epoch).permutation(len(ends)):
+            first, n = ends[i] - self.sizes[i], self.sizes[i]
+            n_skipped, skip = min(skip, n), max(0, skip - n)
+            if i % jax.process_count() != jax.process_index():
+                yield Elsewhere(n - n_skipped, i % jax.process_count())
+            else:
+                rows = slice(first + n_skipped, ends[i])
+                yield tuple(array[rows] for array in self.arrays)
+
+
+def run_stream(name, mesh=None, **more):
+    depth, options = STREAMS[name]
+    options = options | more
+    X, y, weight = make_data(N, dtype=np.float64, weighted=options.pop("weighted", False))
+    if options.pop("validates", False):
+        options |= {"X_val": X[:37] + 0.5, "y_val": y[1:38]}
+    rows = (X, y) if weight is None else (X, y, weight)
+    params = make_params(DEPTHS[depth], np.float64)
+    # One device has all rows itself: of what processes share out it sees the same.
+    stream = SharedOut(*rows)
+    if mesh is None:
+        stream = lambda epoch: AsOne(*rows).blocks(epoch, 0)
+    return fit_stream(jax.random.key(SEED), params, stream, mesh=mesh, **options)
+
+
+class AsOne(SharedOut):
+    """The same blocks in one process."""
+
+    def blocks(self, epoch, skip):
+        ends = np.cumsum(self.sizes)
+        for i in np.random.default_rng(epoch).permutation(len(ends)):
+            yield tuple(array[ends[i] - self.sizes[i] : ends[i]] for array in self.arrays)
 
 
 def mean_logit(logits, y):
@@ -114,7 +167,12 @@ def error_of(found, expected):
 
 def run(name, mesh=None, **more):
     """Runs a case by its name."""
-    for names, function in ((FITS, run_fit), (DP_FITS, run_dp_fit), (SEARCHES, run_search)):
+    for names, function in (
+        (FITS, run_fit),
+        (DP_FITS, run_dp_fit),
+        (SEARCHES, run_search),
+        (STREAMS, run_stream),
+    ):
         if name in names:
             with jax.numpy_dtype_promotion("standard"):  # optax's Adam mixes types
                 return numbers_of(function(name, mesh, **more))

@@ -24,6 +24,11 @@ NAMES = (
     "all rows, dropout",
     "private",
     "search with patience",
+    "stream, depth 0",
+    "stream, depth 1",
+    "stream, depth 2",
+    "stream, one window",
+    "stream, all rows",
 )
 
 

@@ -23,13 +23,13 @@ from jaxmlp.training.validate import make_settings
 from tests.distributed import cases
 from tests.helpers import make_data
 
-ON_FEWER = ("depth 0", "depth 1", "depth 2", "private", "search")
+ON_FEWER = ("depth 0", "depth 1", "depth 2", "private", "search", "stream, depth 1")
 
 
 def main(path):
     meshes = {n: Mesh(np.array(jax.devices()[:n]), ("rows",)) for n in (1, 2, 4, 8)}
     errors = {}
-    for name in (*cases.FITS, *cases.DP_FITS, *cases.SEARCHES):
+    for name in (*cases.FITS, *cases.DP_FITS, *cases.SEARCHES, *cases.STREAMS):
         alone = cases.run(name)
         for n, mesh in meshes.items():
             if n == 8 or name in ON_FEWER:

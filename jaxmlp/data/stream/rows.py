@@ -22,6 +22,18 @@ N_LANES = 8
 """Row groups that rows are taken from in turn, so that rows near in a file part."""
 
 
+class Elsewhere(NamedTuple):
+    """Rows that another process reads.
+
+    Attributes:
+      n_rows: Their number.
+      process: The process.
+    """
+
+    n_rows: int
+    process: int
+
+
 class Place(NamedTuple):
     """A slice to read: its group's number, its own, and how many of its rows are wanted."""
 
@@ -38,7 +50,7 @@ class PartRows(NamedTuple):
       preprocessor: What makes the network's input.
       part: The part.
       n_threads: Threads to read on.
-      process: Number of this process and of all: each reads its share of the row groups.
+      process: Number of this process and of all: each reads its share of the groups.
     """
 
     survey: Survey
@@ -52,7 +64,7 @@ class PartRows(NamedTuple):
         """Rows of the part."""
         return self.survey.sizes[self.part]
 
-    def shuffled(self, seed: tuple[int, ...], skip: int = 0) -> Iterator[Rows | int]:
+    def shuffled(self, seed: tuple[int, ...], skip: int = 0) -> Iterator[Rows | Elsewhere]:
         """Rows of the part with row groups in random order, `N_LANES` of them in turn.
 
         Args:
@@ -60,15 +72,14 @@ class PartRows(NamedTuple):
           skip: Rows to leave out at the beginning.
 
         Yields:
-          Rows, or the number of rows that another process reads.
+          Rows, or what stands for those that another process reads.
         """
         order = np.random.default_rng(seed).permutation(len(self.survey.counts))
         lanes = [self._places(order[i::N_LANES].tolist()) for i in range(N_LANES)]
         lanes, skip = _skip(lanes, skip)
-        index, n_processes = self.process
-        is_mine = np.zeros(len(order), bool)
-        is_mine[order[index::n_processes]] = True
-        readers = [self._read(lane, is_mine) for lane in lanes]
+        owners = np.empty(len(order), np.int64)
+        owners[order] = np.arange(len(order)) % self.process[1]
+        readers = [self._read(lane, owners) for lane in lanes]
         for rows in take_turns(readers, self.n_threads):
             yield _without(rows, skip)
             skip = 0
@@ -76,12 +87,13 @@ class PartRows(NamedTuple):
     def in_order(self) -> Iterator[Rows]:
         """This process's rows of the part, nearly in the order of the files."""
         groups = range(self.process[0], len(self.survey.counts), self.process[1])
-        lanes = [self._places(groups[i :: self.n_threads]) for i in range(self.n_threads)]
-        is_mine = np.ones(len(self.survey.counts), bool)
+        # As many lanes whatever the threads, so that sums over rows have the same bits.
+        lanes = [self._places(groups[i::N_LANES]) for i in range(N_LANES)]
+        owners = np.full(len(self.survey.counts), self.process[0])
         for rows in take_turns(
-            [self._read(lane, is_mine) for lane in lanes], self.n_threads
+            [self._read(lane, owners) for lane in lanes], self.n_threads
         ):
-            assert not isinstance(rows, int)
+            assert not isinstance(rows, Elsewhere)
             yield rows
 
     def _places(self, groups: range | list[int]) -> deque[Place]:
@@ -92,11 +104,13 @@ class PartRows(NamedTuple):
             for i, n in enumerate(counts[group])
         )
 
-    def _read(self, lane: deque[Place], is_mine: NDArray[np.bool_]) -> Iterator[Rows | int]:
+    def _read(
+        self, lane: deque[Place], owners: NDArray[np.int64]
+    ) -> Iterator[Rows | Elsewhere]:
         while lane:
-            first = lane[0]
-            if not is_mine[first.group]:
-                yield lane.popleft().n_rows
+            first, owner = lane[0], int(owners[lane[0].group])
+            if owner != self.process[0]:
+                yield Elsewhere(lane.popleft().n_rows, owner)
                 continue
             group = self.survey.reading.source.groups[first.group]
             for found in read_group(self.survey.reading, group, first.slice):
@@ -131,7 +145,7 @@ def _skip(lanes: list[deque[Place]], n_rows: int) -> tuple[list[deque[Place]], i
     return list(turns), n_rows
 
 
-def _without(rows: Rows | int, skip: int) -> Rows | int:
-    if isinstance(rows, int):
-        return rows - skip
+def _without(rows: Rows | Elsewhere, skip: int) -> Rows | Elsewhere:
+    if isinstance(rows, Elsewhere):
+        return rows._replace(n_rows=rows.n_rows - skip)
     return (rows[0][skip:], rows[1][skip:]) if skip else rows

@@ -1,25 +1,29 @@
 """One pass over a long table: what its preparation needs, and the sizes of its parts."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jaxmlp.data.columns import Kinds, Wish, decode, infer_kinds, sum_is_finite
+from jaxmlp.data.columns import Kinds, Wish, decode, infer_kinds
 from jaxmlp.data.errors import DataError
-from jaxmlp.data.labels import Classes, as_text, choose_classes, find_column
+from jaxmlp.data.labels import (
+    Classes,
+    as_text,
+    choose_classes,
+    find_column,
+)
 from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
+from jaxmlp.data.stream.findings import Findings, Team, summaries
 from jaxmlp.data.stream.lanes import take_turns
 from jaxmlp.data.stream.reading import (
     Fractions,
     Reading,
-    Slice,
-    choose_rows,
-    read_group,
     repeats_rows,
 )
 from jaxmlp.data.stream.source import Source, read_slices
@@ -28,7 +32,6 @@ SAMPLE_ROWS = 200_000
 """Most rows of each part that are kept; statistics are those of the sample."""
 
 _SAMPLE_VALUES = 2**24  # so that wide tables' samples are no larger
-_PARTS = 3
 
 
 class Survey(NamedTuple):
@@ -71,6 +74,7 @@ def survey(
     wishes: Mapping[str, Wish] | None = None,
     n_knots: int = 0,
     n_threads: int = 2,
+    team: Team | None = None,
     watch: Callable[[int], object] = lambda _: None,
 ) -> Survey:
     """Reads a whole table once.
@@ -88,21 +92,29 @@ def survey(
       wishes: What the user says of columns.
       n_knots: As in `fit_preprocessor`.
       n_threads: Threads to read on.
-      watch: Called with the number of rows read so far.
+      team: The processes that share out the reading; all get the same survey.
+      watch: Called with the number of rows that this process has read so far.
 
     Raises:
       DataError: The table cannot be used; names the file, the column and the row.
     """
     reading, dropped = _begin(source, target, fractions, seed, wishes)
-    found = _Findings(reading, min(SAMPLE_ROWS, _SAMPLE_VALUES // len(reading.columns)))
-    lanes = [
-        _summaries(found, range(i, len(source.groups), n_threads)) for i in range(n_threads)
-    ]
-    n_seen = 0
-    for summary in take_turns(lanes, n_threads):
-        found.add(summary)
-        n_seen += len(summary.priorities)
-        watch(n_seen)
+    found = Findings(reading, min(SAMPLE_ROWS, _SAMPLE_VALUES // len(reading.columns)))
+    me, n_processes = (0, 1) if team is None else (team.process, team.n_processes)
+    groups = range(len(source.groups))[me::n_processes]
+    lanes = [summaries(found, groups[i::n_threads]) for i in range(n_threads)]
+    payload, n_seen = b"", 0
+    try:
+        for summary in take_turns(lanes, n_threads):
+            found.add(summary)
+            n_seen += len(summary.priorities)
+            watch(n_seen)
+    except DataError as error:
+        if team is None:
+            raise
+        payload = json.dumps({"error": str(error)}).encode()
+    if team is not None:
+        found.share(team, payload or found.to_bytes())
     return _conclude(found, positive, dropped, n_knots)
 
 
@@ -130,105 +142,8 @@ def _begin(
     return reading._replace(by_number=by_number), kinds.dropped
 
 
-class _Summary(NamedTuple):
-    """What a slice adds to the findings."""
-
-    group: int
-    slice: Slice
-    counts: NDArray[np.int64]  # (n_labels, 3)
-    missing: set[str]
-    priorities: NDArray[np.float64]
-
-
-class _Findings:
-    """What was found so far; grows with the sample and the number of slices alone."""
-
-    def __init__(self, reading: Reading, n_sample: int) -> None:
-        self.reading, self.n_sample = reading, n_sample
-        groups = reading.source.groups
-        slices = [reading.source.n_slices(group) for group in groups]
-        self.counts = [np.zeros((n, _PARTS), np.int64) for n in slices]
-        self.digests = [[b""] * n for n in slices]
-        self.labels: dict[str, tuple[Any, NDArray[np.int64]]] = {}
-        self.missing: set[str] = set()
-        self.samples = [_Sample(reading, n_sample) for _ in range(_PARTS)]
-
-    def add(self, summary: _Summary) -> None:
-        found = summary.slice
-        self.counts[summary.group][found.number] = summary.counts.sum(axis=0)
-        self.digests[summary.group][found.number] = hashlib.sha256(found.hashes).digest()
-        for label, counts in zip(found.labels, summary.counts, strict=True):
-            text = as_text(label)
-            _, before = self.labels.get(text, (label, np.zeros(_PARTS, np.int64)))
-            self.labels[text] = (label, before + counts)
-        self.missing |= summary.missing
-        for part, sample in enumerate(self.samples):
-            sample.add(found.table, summary.priorities, found.parts == part)
-
-
-def _summaries(found: _Findings, groups: Sequence[int]) -> Iterator[_Summary]:
-    reading = found.reading
-    for i in groups:
-        group = reading.source.groups[i]
-        for each in read_group(reading, group):
-            rng = np.random.default_rng([reading.seed, i, each.number])
-            pairs = each.places.astype(np.int64) * _PARTS + each.parts
-            counts = np.bincount(pairs, minlength=len(each.labels) * _PARTS)
-            yield _Summary(
-                i,
-                each,
-                counts.reshape(-1, _PARTS),
-                {n for n, v in each.columns.items() if _has_missing(v, each.parts == 0)},
-                rng.random(len(each.parts)),
-            )
-
-
-def _has_missing(values: Any, is_chosen: NDArray[np.bool_]) -> bool:
-    if isinstance(values, np.ndarray):
-        return not sum_is_finite(values) and bool(np.isnan(values[is_chosen]).any())
-    if not values.null_count:
-        return False
-    return bool(values.is_null().to_numpy(zero_copy_only=False)[is_chosen].any())
-
-
-class _Sample:
-    """The rows with the lowest priorities, whatever the order in which they come."""
-
-    def __init__(self, reading: Reading, size: int) -> None:
-        self.size, self.limit = size, np.inf
-        schema = [reading.source.schema.field(name) for name in reading.columns]
-        self.tables = [pa.schema(schema).empty_table()]
-        self.priorities = [np.empty(0)]
-
-    def add(
-        self,
-        table: pa.Table,
-        priorities: NDArray[np.float64],
-        is_chosen: NDArray[np.bool_],
-    ) -> None:
-        rows = np.flatnonzero(is_chosen & (priorities < self.limit))
-        if not len(rows):
-            return
-        self.tables.append(choose_rows(table, rows))
-        self.priorities.append(priorities[rows])
-        if sum(map(len, self.priorities)) > 2 * self.size:
-            self._prune()
-
-    def result(self) -> pa.Table:
-        self._prune()
-        return self.tables[0]
-
-    def _prune(self) -> None:
-        priorities = np.concatenate(self.priorities)
-        kept = np.argsort(priorities, kind="stable")[: self.size]
-        self.tables = [choose_rows(pa.concat_tables(self.tables), kept).combine_chunks()]
-        self.priorities = [priorities[kept]]
-        if len(kept) == self.size:
-            self.limit = float(priorities[kept[-1]])
-
-
 def _conclude(
-    found: _Findings, positive: str | None, dropped: dict[str, str], n_knots: int
+    found: Findings, positive: str | None, dropped: dict[str, str], n_knots: int
 ) -> Survey:
     reading = found.reading
     values = [label for label, _ in found.labels.values()]

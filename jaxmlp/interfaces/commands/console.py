@@ -13,13 +13,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from jaxmlp.data.errors import shorten
+from jaxmlp.data.errors import printable, shorten
 from jaxmlp.data.labels import as_text
 from jaxmlp.data.rules import CategoricalRule, Rule
 from jaxmlp.interfaces.metrics import Metrics
 from jaxmlp.interfaces.options import format_hidden
 from jaxmlp.interfaces.recipes.pipeline import Outcome
 from jaxmlp.interfaces.recipes.prepare import Prepared
+from jaxmlp.interfaces.recipes.stream import SurveyProgress
 from jaxmlp.training import CrossFitProgress, SearchProgress
 
 _METRIC_TITLES = {
@@ -31,6 +32,7 @@ _METRIC_TITLES = {
 
 
 _MOST_ROWS = 24  # of the search table on the screen
+_DAYS_EITHER_WAY = 700_000  # of 1970 that a date can be
 
 
 @contextmanager
@@ -50,8 +52,10 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Any], None] | None]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("training", total=None, unit="", loss="compiling …")
 
-        def show(now: SearchProgress | CrossFitProgress) -> None:
-            if isinstance(now, CrossFitProgress):
+        def show(now: SearchProgress | CrossFitProgress | SurveyProgress) -> None:
+            if isinstance(now, SurveyProgress):
+                losses, unit, total = [], "reading, row", now.n_rows
+            elif isinstance(now, CrossFitProgress):
                 losses = [loss for loss in now.val_losses.ravel().tolist() if loss == loss]
                 unit, total = "network", now.n_members
             else:
@@ -69,11 +73,11 @@ def print_columns(data: Prepared) -> None:
     table = Table("column", "read as", "inputs", "missing", "example")
     for rule in data.preprocessor.rules[:_MOST_ROWS]:
         table.add_row(
-            escape(rule.name),
+            _plain(rule.name),
             rule.kind,
             str(len(rule.input_names)),
             "in training" if rule.marks_missing else "",
-            escape(_example(rule)),
+            _plain(_example(rule)),
         )
     rest = len(data.preprocessor.rules) - _MOST_ROWS
     if rest > 0:
@@ -88,7 +92,7 @@ def print_columns(data: Prepared) -> None:
 def _example(rule: Rule) -> str:
     if isinstance(rule, CategoricalRule):
         return shorten([repr(level) for level in rule.levels], most=4)
-    if rule.kind == "date":
+    if rule.kind == "date" and abs(rule.median) < _DAYS_EITHER_WAY:
         middle = datetime.date(1970, 1, 1) + datetime.timedelta(days=int(rule.median))
         return f"median {middle}"
     return f"median {rule.median:.5g}, spread {rule.scale:.5g}"
@@ -102,7 +106,7 @@ def print_outcome(outcome: Outcome, out: str) -> None:
     console.print(
         f"{report['rows']} rows, {report['features']} feature columns "
         f"({report['inputs']} inputs); positive class: "
-        f"[bold]{escape(str(report['positive']))}[/bold]"
+        f"[bold]{_plain(str(report['positive']))}[/bold]"
     )
     console.print(_split_line(report["split"]))
     console.print(_search_table(report))
@@ -115,7 +119,7 @@ def print_outcome(outcome: Outcome, out: str) -> None:
     console.print(metrics_table(parts))
     if report["threshold"] != 0.5:
         console.print(
-            f"{escape(str(report['positive']))} is predicted from probability "
+            f"{_plain(str(report['positive']))} is predicted from probability "
             f"[bold]{report['threshold']:.4g}[/bold] on"
         )
     if report["privacy"] is not None:
@@ -123,7 +127,7 @@ def print_outcome(outcome: Outcome, out: str) -> None:
     seconds = report["seconds"]
     console.print(
         f"compiled for {seconds['compile']:.1f} s, then ran {seconds['run']:.1f} s on "
-        f"{report['device']}; model and report in [bold]{escape(out)}[/bold]"
+        f"{report['device']}; model and report in [bold]{_plain(out)}[/bold]"
     )
 
 
@@ -168,7 +172,7 @@ def _print_guarantee(console: Console, privacy: dict[str, Any]) -> None:
     )
     console.print("not covered:")
     for what in privacy["not_covered"]:
-        console.print(f"- {escape(what)}")
+        console.print(f"- {_plain(what)}")
 
 
 def metrics_table(parts: dict[str, Metrics]) -> Table:
@@ -176,7 +180,7 @@ def metrics_table(parts: dict[str, Metrics]) -> Table:
     table = Table("part", *(_METRIC_TITLES.values()))
     for name, metrics in parts.items():
         values = (metrics[key] for key in _METRIC_TITLES)
-        table.add_row(escape(name), *("–" if v is None else f"{v:.4f}" for v in values))
+        table.add_row(_plain(name), *("–" if v is None else f"{v:.4f}" for v in values))
     return table
 
 
@@ -190,7 +194,7 @@ def print_gradients(summary: dict[str, Any]) -> None:
     console.print(table)
     for label, median in summary["median_norm_by_class"].items():
         shown = "–" if median is None else f"{median:.4g}"
-        console.print(f"median norm of class {escape(label)}: {shown}")
+        console.print(f"median norm of class {_plain(label)}: {shown}")
     scale = summary["noise_scale"]
     if summary["rows"] < 2:
         console.print("gradient noise scale: needs at least 2 rows")
@@ -211,7 +215,12 @@ def print_gradients(summary: dict[str, Any]) -> None:
 def print_notes(notes: list[str]) -> None:
     """Prints notes on standard error, each on its line."""
     for note in notes:
-        print(f"jaxmlp: note: {note}", file=sys.stderr)
+        print(f"jaxmlp: note: {printable(note)}", file=sys.stderr)
+
+
+def _plain(text: str) -> str:
+    """A text of the table's or the user's, in which nothing is markup or a control code."""
+    return escape(printable(text))
 
 
 _COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -272,20 +281,20 @@ def print_audit(summary: dict[str, Any], rows: pa.Table, out: str | None) -> Non
         )
     table = Table("row", "given", "suggested", "P(wrong)", "reason")
     for found in rows.slice(0, _MOST_ROWS).to_pylist():
-        labels = (escape(as_text(found[key])) for key in ("given", "suggested"))
-        reason = escape(found["reason"])
+        labels = (_plain(as_text(found[key])) for key in ("given", "suggested"))
+        reason = _plain(found["reason"])
         chance = f"{found['probability_wrong']:.3f}"
         table.add_row(str(found["row"]), *labels, chance, reason)
     if rows.num_rows:
         console.print(table)
     if out is not None:
-        console.print(f"{rows.num_rows} rows in [bold]{escape(out)}[/bold]")
+        console.print(f"{rows.num_rows} rows in [bold]{_plain(out)}[/bold]")
 
 
 def print_explanation(found: dict[str, Any]) -> None:
     """Prints the training rows that pushed a prediction, features beside features."""
     console = Console(highlight=False)
-    label, positive = (escape(as_text(found[key])) for key in ("predicted", "positive"))
+    label, positive = (_plain(as_text(found[key])) for key in ("predicted", "positive"))
     console.print(
         f"row {found['row']}: predicted [bold]{label}[/bold]; probability of {positive} "
         f"[bold]{found['probability']:.4f}[/bold], logit {found['logit']:.4f}"
@@ -313,11 +322,11 @@ def _push_table(found: dict[str, Any], direction: str) -> Table:
     table.add_row("logit", "", *pushes)
     changes = [f"{other['probability_push']:+.4f}" for other in others]
     table.add_row("probability", "", *changes)
-    labels = [escape(as_text(other["label"])) for other in others]
+    labels = [_plain(as_text(other["label"])) for other in others]
     table.add_row("label", "", *labels, end_section=True)
     for name, value in found["features"].items():
         values = [value, *(other["features"][name] for other in others)]
-        table.add_row(escape(name), *(escape(_shown(value)) for value in values))
+        table.add_row(_plain(name), *(_plain(_shown(value)) for value in values))
     return table
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import jax
 import typer
 
+from jaxmlp.data.errors import printable
 from jaxmlp.data.tables import check_place
 from jaxmlp.interfaces.commands.arguments import JsonOption, ModelArgument, QuietOption
 from jaxmlp.interfaces.exports.export import Format, Source, check_format, export_model
@@ -52,4 +53,6 @@ def export(
         print(json.dumps({"out": str(out), **done._asdict()}))
     elif not quiet:
         takes = {"raw": " of raw columns", "encoded": " of the networks' input", None: ""}
-        print(f"{form}{takes[done.source]}, {done.n_bytes:,} bytes, in {out}")
+        print(
+            f"{form}{takes[done.source]}, {done.n_bytes:,} bytes, in {printable(str(out))}"
+        )

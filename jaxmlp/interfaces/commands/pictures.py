@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmlp.data.errors import DataError
+from jaxmlp.data.errors import DataError, printable
 from jaxmlp.data.tables import check_place, whole_file
 
 _KINDS = (".svg", ".png", ".pdf")
@@ -48,7 +48,8 @@ def draw_norms(
     bins = np.geomspace(shown.min() * (1 - 1e-6), shown.max() * (1 + 1e-6), 61)
     for code, (name, colour) in enumerate(zip(names, _COLOURS, strict=True)):
         rows = shown[y == code]
-        label = f"{name} ({len(rows)} rows)"
+        # Dollars would enclose a formula.
+        label = f"{printable(name)} ({len(rows)} rows)".replace("$", r"\$")
         axes.hist(rows, bins=bins.tolist(), alpha=0.55, color=colour, label=label)
     axes.set(xscale="log", xlabel="norm of the row's loss gradient", ylabel="rows")
     axes.legend(title="class", frameon=False)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import typer
 
 from jaxmlp.data.bounds import read_bounds
@@ -169,7 +170,7 @@ def checkpoints_of(
         folder,
         600.0 if every is None else every,
         resume,
-        tell=lambda text: None if quiet else print_notes([text]),
+        tell=lambda text: None if quiet or jax.process_index() else print_notes([text]),
     )
     try:
         check_folder(checkpoints)  # before the table is read

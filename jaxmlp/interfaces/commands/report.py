@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxmlp.data.errors import DataError
-from jaxmlp.data.tables import check_place, one_line, whole_file
+from jaxmlp.data.errors import DataError, one_line, printable
+from jaxmlp.data.files import read_json
+from jaxmlp.data.tables import check_place, whole_file
 from jaxmlp.interfaces.commands.arguments import JsonOption, ModelArgument, QuietOption
 from jaxmlp.interfaces.report import render_report
 
@@ -32,13 +33,30 @@ def report(
         raise typer.BadParameter(f"{out}: the name must end in .html", param_hint="--out")
     values = read_report(model)
     check_place(place)
-    page = render_report(values)
+    try:
+        page = render_report(values)
+    except _UNFIT as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise DataError(
+            f"{model / 'report.json'}: not what jaxmlp train writes ({reason})"
+        ) from error
     with whole_file(place) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
     if as_json:
         print(json.dumps({"out": str(place), "bytes": len(page.encode())}))
     elif not quiet:
-        print(f"report in {place}")
+        print(f"report in {printable(str(place))}")
+
+
+# Of values that are missing, of another kind, or that no figure can show.
+_UNFIT = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
 
 
 def read_report(model: Path) -> dict[str, Any]:
@@ -50,10 +68,7 @@ def read_report(model: Path) -> dict[str, Any]:
     path = model / "report.json"
     if not path.is_file():
         raise DataError(f"{model}: not a model written by jaxmlp train: no report.json")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {one_line(error)}") from error
+    values = read_json(path, folder=model)
     if not isinstance(values, dict) or "evaluation" not in values:
         raise DataError(
             f"{path}: an earlier version wrote it, without what the page shows; train the "

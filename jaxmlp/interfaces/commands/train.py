@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import jax
 import pyarrow as pa
 import typer
+from jax.sharding import Mesh
 
 from jaxmlp.core.params import InitMethod
 from jaxmlp.data.builtin import breast_cancer_table
@@ -25,6 +26,7 @@ from jaxmlp.interfaces.commands.console import (
     print_outcome,
     progress,
 )
+from jaxmlp.interfaces.commands.processes import join_processes, make_mesh
 from jaxmlp.interfaces.commands.recipes import (
     checkpoints_of,
     columns_of,
@@ -162,6 +164,35 @@ def train(
             min=1, max=256, help="Threads that read, with --stream; changes no result."
         ),
     ] = 2,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Devices that share out the work, 0 for all: the rows of each mini-batch "
+            "with --stream, the networks with --recipe lecture. By default 1.",
+        ),
+    ] = None,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed",
+            help="Join the processes that the cluster has started: SLURM, Open MPI, "
+            "Kubernetes, Cloud TPU. All start the same command; the first one writes.",
+        ),
+    ] = False,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Address of process 0, where no cluster tells it."
+        ),
+    ] = None,
+    num_processes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --coordinator.")
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(min=0, metavar="I", help="With --coordinator, from 0.")
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -392,15 +423,26 @@ def train(
         asked = ensemble_recipe(common, of_lecture, ensemble, budget)
     rule = rule_of(threshold, cost_fp, cost_fn)
     _configure(device, dtype)
-    with progress(quiet=quiet or as_json) as callback:
-        shows = not quiet and not as_json
+    is_alone = not join_processes(distributed, coordinator, num_processes, process_id)
+    _check_device(device)
+    mesh = make_mesh(devices, device)
+    if mesh is not None and not (isinstance(asked, LectureRecipe) and privacy is None):
+        raise typer.BadParameter(
+            "several devices or processes are for --stream and --recipe lecture",
+            param_hint="--devices" if is_alone else "--distributed",
+        )
+    is_first = jax.process_index() == 0
+    with progress(quiet=quiet or as_json or not is_first) as callback:
+        shows = not quiet and not as_json and is_first
         watch = Watch(print_columns if shows else _ignore, callback)
         if isinstance(asked, LectureRecipe) and data is not None and stream:
             outcome, table = _train_on_stream(
-                data, out, asked, rule, watch, readers, keeping
+                data, out, asked, rule, watch, readers, mesh, keeping
             )
         else:
-            outcome, table = _train_in_memory(data, asked, rule, watch)
+            outcome, table = _train_in_memory(data, asked, rule, watch, mesh)
+    if not is_first:
+        return
     report = outcome.report
     report["evaluation"] = evaluate(table, outcome, rule)
     report["command"] = shlex.join(["jaxmlp", *sys.argv[1:]])
@@ -418,13 +460,13 @@ def train(
 
 
 def _train_in_memory(
-    data: Path | None, recipe: Recipe, rule: Rule, watch: Watch
+    data: Path | None, recipe: Recipe, rule: Rule, watch: Watch, mesh: Mesh | None
 ) -> tuple[Outcome, pa.Table]:
     # As prediction will read them: a level is the text in the file, such as 00501.
     texts = [name for name, wish in recipe.columns.items() if wish == "categorical"]
     table = breast_cancer_table() if data is None else read_table(data, text_columns=texts)
     with about(data):
-        return train_on_table(table, recipe, rule, watch), table
+        return train_on_table(table, recipe, rule, watch, mesh), table
 
 
 def _train_on_stream(
@@ -434,6 +476,7 @@ def _train_on_stream(
     rule: Rule,
     watch: Watch,
     n_threads: int,
+    mesh: Mesh | None,
     checkpoints: Checkpoints | None,
 ) -> tuple[Outcome, pa.Table]:
     texts = [name for name, wish in recipe.columns.items() if wish == "categorical"]
@@ -444,6 +487,7 @@ def _train_on_stream(
             rule,
             watch,
             n_threads=n_threads,
+            mesh=mesh,
             checkpoints=checkpoints,
             # Without checkpoints there is nothing to save, and a signal ends at once.
             listen=stopping if checkpoints else nullcontext,
@@ -460,6 +504,9 @@ def _configure(device: str | None, dtype: DtypeName) -> None:
         jax.config.update("jax_platforms", "cpu")  # an idle accelerator stays untouched
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+
+
+def _check_device(device: str | None) -> None:
     try:
         find_device(device)
     except ValueError as error:

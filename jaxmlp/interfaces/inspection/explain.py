@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from jaxmlp.analysis import influence
 from jaxmlp.analysis.curvature import MEMORY_LIMIT, choose_solver
 from jaxmlp.core import forward
+from jaxmlp.data.columns import python_values
 from jaxmlp.data.errors import DataError
 from jaxmlp.interfaces.inspection.origin import Member, TrainingPart, analysed, find_members
 from jaxmlp.interfaces.model import Model
@@ -121,7 +122,7 @@ def _describe(
 
 
 def _features(table: pa.Table, names: list[str], row: int) -> dict[str, Any]:
-    values = {name: table[name][row].as_py() for name in names}
+    values = {name: python_values(table[name].slice(row, 1))[0] for name in names}
     kinds = (bool, int, float, str, type(None))
     return {n: v if isinstance(v, kinds) else str(v) for n, v in values.items()}
 

@@ -13,7 +13,7 @@ from jaxmlp.core import Params, bce_with_logits, ensemble_logits
 from jaxmlp.core.factors import augment_features, logit_factors_augmented
 from jaxmlp.data.labels import as_text
 from jaxmlp.gradients import map_blocks, noise_scale_of, norms, weighted_sum
-from jaxmlp.interfaces.model import Model
+from jaxmlp.interfaces.model import Model, check_finite
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -46,6 +46,7 @@ def row_gradients(model: Model, table: pa.Table) -> RowGradients:
     found = map_blocks(_of_block, model.networks, X, y, block_size=4096)
     n = len(y)
     lengths = np.asarray(found["norm"], float)
+    check_finite(lengths, "gradient")
     columns = {"row": np.arange(n)}
     columns |= {name: found[name] for name in ("norm", "loss", "el2n", "grand")}
     columns |= {f"norm_layer_{i + 1}": column for i, column in enumerate(found["layers"].T)}

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxmlp.data.errors import DataError
 from jaxmlp.interfaces.model import Origin, predict_logits
@@ -28,6 +29,7 @@ def train_as_lecture(
     data: Prepared,
     recipe: LectureRecipe,
     callback: Callable[[SearchProgress], object] | None,
+    mesh: Mesh | None = None,
 ) -> Trained:
     """Trains every step size with every width, on the training part.
 
@@ -36,6 +38,7 @@ def train_as_lecture(
       data: The table, prepared.
       recipe: What is asked for.
       callback: As in `search`.
+      mesh: As in `search`; not for private training.
 
     Raises:
       DataError: Every configuration diverged, or the budget of private training cannot be
@@ -44,7 +47,7 @@ def train_as_lecture(
     every = max(1, recipe.n_epochs // 50)
     guarantee, notes = None, list[str]()
     if recipe.privacy is None:
-        result = _search(key, data, recipe, callback, every)
+        result = _search(key, data, recipe, callback, every, mesh)
     else:
         result, guarantee = train_privately(
             key, data, recipe, recipe.privacy, notes, callback, every
@@ -69,6 +72,7 @@ def _search(
     recipe: LectureRecipe,
     callback: Callable[[SearchProgress], object] | None,
     callback_every: int,
+    mesh: Mesh | None,
 ) -> SearchResult:
     X, y, (train, val, _) = data.X, data.y, data.split
     if recipe.dtype == "float64":
@@ -94,7 +98,8 @@ def _search(
             class_weight=recipe.class_weight,
             compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
             patience=recipe.patience,
-            device=recipe.device,
+            device=recipe.device if mesh is None else None,
+            mesh=mesh,
             memory_limit=MEMORY_LIMIT,
             callback=callback,
             callback_every=callback_every,

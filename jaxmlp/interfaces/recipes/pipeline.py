@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pyarrow as pa
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 from scipy.special import expit
 
@@ -60,7 +61,11 @@ class Watch(NamedTuple):
 
 
 def train_on_table(
-    table: pa.Table, recipe: Recipe, rule: Rule = 0.5, watch: Watch | None = None
+    table: pa.Table,
+    recipe: Recipe,
+    rule: Rule = 0.5,
+    watch: Watch | None = None,
+    mesh: Mesh | None = None,
 ) -> Outcome:
     """Trains, tunes and tests a classifier on a table.
 
@@ -71,6 +76,7 @@ def train_on_table(
       recipe: What is asked for.
       rule: How the threshold is chosen.
       watch: Whom to tell.
+      mesh: Devices that share out the networks of the lecture's recipe, or None.
 
     Returns:
       An `Outcome`.
@@ -85,7 +91,7 @@ def train_on_table(
     data = prepare(split_key, table, recipe, n_knots=N_KNOTS if is_ensemble else 0)
     watch.prepared(data)
     with Stopwatch() as stopwatch:
-        trained = _train(train_key, data, recipe, began, watch)
+        trained = _train(train_key, data, recipe, began, watch, mesh)
     return conclude(data, recipe, trained, rule, stopwatch, partial(_test, data))
 
 
@@ -130,11 +136,16 @@ def conclude(
 
 
 def _train(
-    key: jax.Array, data: Prepared, recipe: Recipe, began: float, watch: Watch
+    key: jax.Array,
+    data: Prepared,
+    recipe: Recipe,
+    began: float,
+    watch: Watch,
+    mesh: Mesh | None,
 ) -> Trained:
     try:
         if not isinstance(recipe, EnsembleRecipe):
-            return train_as_lecture(key, data, recipe, watch.progress)
+            return train_as_lecture(key, data, recipe, watch.progress, mesh)
         deadline = None if recipe.budget is None else began + recipe.budget
         return train_ensemble(key, data, recipe, deadline, watch.progress)
     except jax.errors.JaxRuntimeError as error:

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pyarrow as pa
+from jax.sharding import Mesh
 
 from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import encode_labels
 from jaxmlp.data.split import Split
+from jaxmlp.data.stream.findings import Team
 from jaxmlp.data.stream.parts import TEST, TRAIN
-from jaxmlp.data.stream.rows import PartRows, Rows
+from jaxmlp.data.stream.rows import Elsewhere as ReadElsewhere
+from jaxmlp.data.stream.rows import PartRows
 from jaxmlp.data.stream.source import Source
 from jaxmlp.data.stream.survey import Survey, survey
 from jaxmlp.interfaces.metrics import Metrics, MetricSums
@@ -32,7 +35,20 @@ from jaxmlp.interfaces.recipes.recipe import (
 from jaxmlp.interfaces.recipes.threshold import Rule
 from jaxmlp.interfaces.recipes.timing import Stopwatch
 from jaxmlp.interfaces.recipes.trained import Trained
-from jaxmlp.training import Checkpoints, SearchProgress, SearchResult, search_stream
+from jaxmlp.training import Checkpoints, Elsewhere, SearchResult, search_stream
+from jaxmlp.training.places import gather_bytes
+
+
+class SurveyProgress(NamedTuple):
+    """What a caller's `progress` gets while the files are surveyed.
+
+    Attributes:
+      n_done: Rows that this process has read.
+      n_rows: Rows that it has to read, nearly.
+    """
+
+    n_done: int
+    n_rows: int
 
 
 class Streamed(NamedTuple):
@@ -54,6 +70,7 @@ def train_on_stream(
     watch: Watch | None = None,
     *,
     n_threads: int = 2,
+    mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     listen: Callable[[], AbstractContextManager[Callable[[], bool] | None]] = nullcontext,
 ) -> Streamed:
@@ -69,6 +86,8 @@ def train_on_stream(
       rule: How the threshold is chosen.
       watch: Whom to tell.
       n_threads: Threads to read on.
+      mesh: Devices that share out each mini-batch, or None; of several processes, each
+        reads its share of the row groups, and all get the same.
       checkpoints: As of `search_stream`; the recipe and the data make the run's identity.
       listen: Makes what the epochs run in: it gives `stop`, as of `search_stream`.
 
@@ -77,7 +96,9 @@ def train_on_stream(
       CheckpointError: As of `search_stream`.
       Stopped: As of `search_stream`.
     """
-    watch = watch or Watch()
+    watch, team = watch or Watch(), None
+    if mesh is not None and jax.process_count() > 1:
+        team = Team(jax.process_index(), jax.process_count(), gather_bytes)
     found = survey(
         source,
         recipe.target,
@@ -86,16 +107,22 @@ def train_on_stream(
         seed=recipe.seed,
         wishes=recipe.columns,
         n_threads=n_threads,
+        team=team,
+        watch=_surveying(watch, source.n_rows // (team.n_processes if team else 1)),
     )
     _check_parts(found)
     sample, data = _prepare(found)
     watch.prepared(data)
+    process = (team.process, team.n_processes) if team else (0, 1)
+    rows = PartRows(found, found.preprocessor, TRAIN, n_threads, process)
     with Stopwatch() as stopwatch, listen() as stop:
-        result = _search(found, data, recipe, watch.progress, n_threads, checkpoints, stop)
+        how: dict[str, Any] = {"mesh": mesh, "stop": stop, "callback": watch.progress}
+        if checkpoints is not None:
+            how["checkpoints"] = checkpoints._replace(identity=_identity(recipe, found))
+        result = _search(rows, data, recipe, how)
     trained = _trained(data, recipe, result)
-    outcome = conclude(
-        data, recipe, trained, rule, stopwatch, partial(_test, found, n_threads)
-    )
+    test = partial(_test, rows._replace(part=TEST))
+    outcome = conclude(data, recipe, trained, rule, stopwatch, test)
     report = outcome.report
     report["rows"] = source.n_rows
     report["split"] = dict(zip(report["split"], found.sizes, strict=True))
@@ -106,6 +133,13 @@ def train_on_stream(
         "positives": found.positives.tolist(),
     }
     return Streamed(outcome, sample)
+
+
+def _surveying(watch: Watch, n_rows: int) -> Callable[[int], object]:
+    tell = watch.progress
+    if tell is None:
+        return lambda _: None
+    return lambda n_done: tell(SurveyProgress(min(n_done, n_rows), n_rows))
 
 
 def _check_parts(found: Survey) -> None:
@@ -141,33 +175,32 @@ def _prepare(found: Survey) -> tuple[pa.Table, Prepared]:
     return sample, data
 
 
+class _TableBlocks(NamedTuple):
+    """An epoch's rows as `search_stream` takes them."""
+
+    rows: PartRows
+    seed: int
+
+    def blocks(self, epoch: int, skip: int) -> Iterator[Any]:
+        for block in self.rows.shuffled((self.seed, epoch), skip):
+            yield Elsewhere(*block) if isinstance(block, ReadElsewhere) else block
+
+
 def _search(
-    found: Survey,
-    data: Prepared,
-    recipe: LectureRecipe,
-    callback: Callable[[SearchProgress], object] | None,
-    n_threads: int,
-    checkpoints: Checkpoints | None,
-    stop: Callable[[], object] | None,
+    rows: PartRows, data: Prepared, recipe: LectureRecipe, how: dict[str, Any]
 ) -> SearchResult:
     key = jax.random.split(jax.random.key(recipe.seed))[1]
-    rows = PartRows(found, found.preprocessor, TRAIN, n_threads)
     batch_size = batch_size_of(recipe, rows.n_rows)
     n_steps = recipe.n_epochs * -(-rows.n_rows // batch_size)
     val = data.split.val
     X_val = data.X[val].astype(np.float64 if recipe.dtype == "float64" else np.float32)
-    n_negative, n_positive = rows.n_rows - found.positives[TRAIN], found.positives[TRAIN]
-    balanced = {0: rows.n_rows / (2 * n_negative), 1: rows.n_rows / (2 * n_positive)}
-
-    def blocks(epoch: int) -> Iterator[Rows]:
-        for block in rows.shuffled((recipe.seed, epoch)):
-            assert not isinstance(block, int)
-            yield block
-
+    n_positive = int(rows.survey.positives[TRAIN])
+    counts = {0: rows.n_rows - n_positive, 1: n_positive}
+    balanced = {label: rows.n_rows / (2 * count) for label, count in counts.items()}
     try:
         return search_stream(
             key,
-            blocks,
+            _TableBlocks(rows, recipe.seed),
             X_val,
             data.y[val],
             learning_rates=learning_rates_of(recipe),
@@ -182,11 +215,8 @@ def _search(
             class_weight=balanced if recipe.class_weight else None,
             compute_dtype="bfloat16" if recipe.dtype == "bfloat16" else None,
             patience=recipe.patience,
-            device=recipe.device,
-            checkpoints=checkpoints
-            and checkpoints._replace(identity=_identity(recipe, found)),
-            stop=stop,
-            callback=callback,
+            device=recipe.device if how["mesh"] is None else None,
+            **how,
         )
     except FloatingPointError as error:
         raise DataError(f"{error}; give a smaller --learning-rate or --l2") from error
@@ -219,11 +249,15 @@ def _trained(data: Prepared, recipe: LectureRecipe, result: SearchResult) -> Tra
     )
 
 
-def _test(found: Survey, n_threads: int, model: Model) -> Metrics | None:
-    rows = PartRows(found, model.preprocessor, TEST, n_threads)
+def _test(rows: PartRows, model: Model) -> Metrics | None:
     if not rows.n_rows:
         return None
     sums = MetricSums(model.threshold_logit)
     for X, y in rows.in_order():
         sums.add(predict_logits(model.networks, X), y.astype(np.int32))
+    if rows.process[1] > 1:
+        own, *others = gather_bytes(sums.to_bytes())
+        sums = MetricSums.from_bytes(model.threshold_logit, own)
+        for other in others:
+            sums.merge(MetricSums.from_bytes(model.threshold_logit, other))
     return sums.result()

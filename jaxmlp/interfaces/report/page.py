@@ -34,7 +34,8 @@ def render_report(report: dict[str, Any]) -> str:
       An HTML document.
 
     Guarantees:
-      Every text of the table or the user's is escaped; no script, and no request.
+      Every text of the table or the user's is escaped; no script, and no request. The page
+      can be written as UTF-8.
     """
     links = {
         "data": "Data",
@@ -59,7 +60,8 @@ def render_report(report: dict[str, Any]) -> str:
         repeat_section(report),
     )
     page = tag("html", _head(report), tag("body", main), lang="en")
-    return f"<!doctype html>\n{page}\n"
+    # A name of a file may hold bytes that are no text.
+    return f"<!doctype html>\n{page}\n".encode(errors="backslashreplace").decode()
 
 
 def _head(report: dict[str, Any]) -> Html:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jaxmlp.analysis.label_errors import label_errors_from_logits
+from jaxmlp.data.columns import python_values
 from jaxmlp.data.labels import Classes, Label
 from jaxmlp.interfaces.inspection.gradients import RowGradients
 from jaxmlp.interfaces.report.curves import by_class
@@ -110,15 +111,16 @@ def find_extremes(
     found: dict[str, Any] = {"columns": columns}
     for kind, (rows, scores) in parts.items():
         top = np.argsort(-scores, kind="stable")[:N_EXTREMES]
-        picked = table.select(columns).take(pa.array(rows[top])).to_pylist()
+        picked = table.select(columns).take(pa.array(rows[top]))
+        values = zip(*map(python_values, picked.columns), strict=True)
         found[kind] = [
             {
                 "row": int(rows[i]),
                 "label": labels(int(rows[i])),
                 "score": float(scores[i]),
-                "values": [as_cell(values[name]) for name in columns],
+                "values": [as_cell(value) for value in values_of_row],
             }
-            for i, values in zip(top, picked, strict=True)
+            for i, values_of_row in zip(top, values, strict=True)
         ]
     return found
 

@@ -1,7 +1,7 @@
 """Figures of how a model came about: what was tried, and the losses of training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -22,6 +22,7 @@ from jaxmlp.interfaces.report.svg import (
 Report = dict[str, Any]
 
 _LEFT, _CELL, _TOP = 124.0, 40.0, 34.0
+_MOST_CELLS = 10_000
 _FEWEST_UNITS = 42.0  # that a cell's number needs
 _MOST_POINTS = 120
 _GREATEST_RATIO = 20.0  # of losses on a linear axis
@@ -32,6 +33,10 @@ def search_figure(report: Report) -> Html:
     is_lecture = report["settings"]["recipe"] == "lecture"
     cells, chosen = _cells(report, is_lecture=is_lecture)
     columns, lines = (list(dict.fromkeys(key[axis] for key in cells)) for axis in (0, 1))
+    if len(columns) * len(lines) > _MOST_CELLS:
+        return tag(
+            "p", f"{count(len(report['search']), 'network')} tried, too many to draw."
+        )
     if is_lecture:  # a step size is a number, and has its place among the others
         columns.sort(key=float)
     losses = [cell["val_loss"] for cell in cells.values() if cell["val_loss"] is not None]
@@ -78,39 +83,44 @@ def _cells(
     report: Report, *, is_lecture: bool
 ) -> tuple[dict[tuple[str, str], dict[str, Any]], tuple[str, str]]:
     """The best row of the search in each cell, and the cell of the best of all."""
-    name = _lecture_cell if is_lecture else _ensemble_cell
+    name = _lecture_cell if is_lecture else _ensemble_cells(report["search"])
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     for row in report["search"]:
-        known = cells.setdefault(name(row, report), row)
+        known = cells.setdefault(name(row), row)
         if _rank(row) < _rank(known):
-            cells[name(row, report)] = row
-    return cells, name(report["best"], report)
+            cells[name(row)] = row
+    return cells, name(report["best"])
 
 
 def _rank(row: dict[str, Any]) -> float:
     return math.inf if row["val_loss"] is None else row["val_loss"]
 
 
-def _lecture_cell(row: dict[str, Any], _: Report) -> tuple[str, str]:
+def _lecture_cell(row: dict[str, Any]) -> tuple[str, str]:
     sizes = row["hidden_sizes"]
     name = f"q = {format_hidden(sizes)}" if sizes else "no hidden layer"
     return f"{row['learning_rate']:g}", name
 
 
-def _ensemble_cell(row: dict[str, Any], report: Report) -> tuple[str, str]:
-    same = [
-        other["dropout"]
-        for other in report["search"]
-        if other["features"] == row["features"]
-        and other["input_dropout"] == row["input_dropout"]
-    ]
-    # Without hidden layer there is none to drop: the row belongs to the like ones.
-    dropout = row["dropout"] if row["hidden_sizes"] else max(same)
-    shares = [f"{100 * share:g}" for share in (dropout, row["input_dropout"]) if share]
-    dropped = f", drop {'/'.join(shares)}%" if shares else ""
-    return format_hidden(row["hidden_sizes"]) if row["hidden_sizes"] else "none", (
-        f"{row['features']}{dropped}"
-    )
+def _ensemble_cells(
+    search: list[dict[str, Any]],
+) -> Callable[[dict[str, Any]], tuple[str, str]]:
+    """Makes the function that names the cell of a row of this search."""
+    greatest: dict[tuple[Any, Any], Any] = {}
+    for row in search:
+        like = row["features"], row["input_dropout"]
+        greatest[like] = max(row["dropout"], greatest.get(like, row["dropout"]))
+
+    def cell(row: dict[str, Any]) -> tuple[str, str]:
+        # Without hidden layer there is none to drop: the row belongs to the like ones.
+        like = row["features"], row["input_dropout"]
+        dropout = row["dropout"] if row["hidden_sizes"] else greatest[like]
+        shares = [f"{100 * share:g}" for share in (dropout, row["input_dropout"]) if share]
+        dropped = f", drop {'/'.join(shares)}%" if shares else ""
+        layers = format_hidden(row["hidden_sizes"]) if row["hidden_sizes"] else "none"
+        return layers, f"{row['features']}{dropped}"
+
+    return cell
 
 
 def _cell(

@@ -7,7 +7,7 @@ from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.stream import source
 from jaxmlp.data.stream.parts import TEST, TRAIN, VALIDATION
-from jaxmlp.data.stream.rows import PartRows
+from jaxmlp.data.stream.rows import Elsewhere, PartRows
 from tests.data.stream.conftest import look, make_rows, write_parts
 from tests.data.stream.test_survey import parts_of
 
@@ -121,8 +121,10 @@ def test_processes_share_the_rows(found, skip):
     for process in range(3):
         rows, at = PartRows(found, found.preprocessor, process=(process, 3)), 0
         for block in rows.shuffled((5, 0), skip):
-            n = block if isinstance(block, int) else len(block[1])
-            if not isinstance(block, int):
+            is_elsewhere = isinstance(block, Elsewhere)
+            n = block.n_rows if is_elsewhere else len(block[1])
+            assert not is_elsewhere or block.process != process
+            if not is_elsewhere:
                 np.testing.assert_array_equal(block[0], X[at : at + n])
                 seen[at : at + n] += 1
             at += n

@@ -1,0 +1,205 @@
+"""Training on Parquet files beside training in memory, and beside pyarrow alone.
+
+Writes 20,000,000 rows of 28 float32 features (about 2.3 GB; kept if FOLDER is given), then
+
+- reads and prepares them without training, and lets pyarrow decode and NumPy stack them, in
+  turn, medians of the rounds;
+- trains (28, 300, 1) and (28, 64, 1) by SGD at batch 1024 for one epoch on the files, and
+  on 2,000,000 of the rows in memory, in turn, both compiled before;
+- starts processes of their own that train one epoch on a tenth of the files and on all, and
+  prints the most memory each has held.
+
+    python scripts/bench_stream.py [--rows 20000000] [--folder FOLDER] [--rounds 3]
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxmlp import fit, fit_stream, init_params
+from jaxmlp.data.stream.rows import PartRows
+from jaxmlp.data.stream.source import Source, find_files, open_source
+from jaxmlp.data.stream.survey import survey
+
+N_FEATURES, BATCH_SIZE = 28, 1024
+PER_FILE, PER_GROUP = 2_000_000, 131_072
+SGD = optax.sgd(0.1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--readers", type=int, default=2)
+    parser.add_argument("--measure", metavar="HIDDEN", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure is not None:
+        print(json.dumps(measure_memory(options)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        write_files(folder, options.rows)
+        source = open_source(find_files(folder))
+        compare_reading(source, options.rounds, options.readers)
+        for hidden in (300, 64):
+            compare_training(source, hidden, options.rounds, options.readers)
+        compare_memory(folder, options)
+
+
+def write_files(folder: Path, n_rows: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = np.random.default_rng(0).normal(size=N_FEATURES).astype(np.float32) * 0.3
+    for i, first in enumerate(range(0, n_rows, PER_FILE)):
+        path = folder / f"part-{i:03d}.parquet"
+        if path.exists():
+            continue
+        rng = np.random.default_rng([1, i])
+        n = min(PER_FILE, n_rows - first)
+        X = rng.standard_normal((N_FEATURES, n), dtype=np.float32)
+        chances = 1 / (1 + np.exp(-(weights @ X)))
+        columns = {f"x{j}": X[j] for j in range(N_FEATURES)}
+        y = (rng.random(n) < chances).astype(np.int8)
+        # Random numbers do not compress.
+        pq.write_table(
+            pa.table({**columns, "target": y}),
+            path,
+            row_group_size=PER_GROUP,
+            compression="none",
+            use_dictionary=False,
+        )
+
+
+def rows_of(source: Source, n_threads: int) -> PartRows:
+    found = survey(source, "target", fractions=(1.0, 0.0, 0.0), n_threads=n_threads)
+    return PartRows(found, found.preprocessor, n_threads=n_threads)
+
+
+def compare_reading(source: Source, n_rounds: int, n_threads: int) -> None:
+    rows = rows_of(source, n_threads)
+
+    def ours() -> None:
+        for _ in rows.shuffled((1,)):
+            pass
+
+    def theirs() -> None:
+        for group in source.groups:
+            with pq.ParquetFile(group.file.path) as file:
+                table = file.read_row_group(group.number)
+            np.column_stack([column.to_numpy() for column in table.columns[:N_FEATURES]])
+
+    times = in_turn(n_rounds, ours, theirs)
+    mine, pyarrows = (source.n_rows / seconds / 1e6 for seconds in times)
+    print("million rows/s: read and prepared, decoded and stacked by pyarrow, ratio")
+    print(f"{mine:8.2f} {pyarrows:8.2f} {mine / pyarrows:8.2f}", flush=True)
+
+
+def compare_training(source: Source, hidden: int, n_rounds: int, n_threads: int) -> None:
+    rows = rows_of(source, n_threads)
+    params = init_params(jax.random.key(0), (N_FEATURES, hidden, 1))
+    few = next(iter(_chunks(rows, 2_000_000)))
+
+    def streamed() -> float:
+        return time_epoch(
+            lambda callback: fit_stream(
+                jax.random.key(1),
+                params,
+                lambda epoch: rows.shuffled((1, epoch)),
+                optimizer=SGD,
+                n_epochs=2,
+                batch_size=BATCH_SIZE,
+                callback=callback,
+            )
+        )
+
+    def in_memory() -> float:
+        return time_epoch(
+            lambda callback: fit(
+                jax.random.key(1),
+                params,
+                *few,
+                optimizer=SGD,
+                n_epochs=3,
+                batch_size=BATCH_SIZE,
+                callback=callback,
+            )
+        )
+
+    pairs = [(streamed(), in_memory()) for _ in range(n_rounds)]
+    stream, memory = (statistics.median(each) for each in zip(*pairs, strict=True))
+    rates = source.n_rows / stream / 1e6, len(few[1]) / memory / 1e6
+    print(f"million rows/s of ({N_FEATURES}, {hidden}, 1): streamed, in memory, ratio")
+    print(f"{rates[0]:8.2f} {rates[1]:8.2f} {rates[0] / rates[1]:8.2f}", flush=True)
+
+
+def _chunks(rows: PartRows, n_most: int):
+    """The first rows as arrays."""
+    parts, n = [], 0
+    for part in rows.in_order():
+        parts.append(part)
+        n += len(part[1])
+        if n >= n_most:
+            break
+    X, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    yield X[:n_most], y[:n_most]
+
+
+def time_epoch(train: Callable[[Callable[[object], None]], object]) -> float:
+    """Seconds of the last epoch: in the first, programs are compiled."""
+    ends: list[float] = []
+    train(lambda _: ends.append(time.perf_counter()))
+    return ends[-1] - ends[-2]
+
+
+def in_turn(n_rounds: int, *functions: Callable[[], None]) -> list[float]:
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(n_rounds):
+        for function, own in zip(functions, times, strict=True):
+            began = time.perf_counter()
+            function()
+            own.append(time.perf_counter() - began)
+    return [statistics.median(own) for own in times]
+
+
+def compare_memory(folder: Path, options: argparse.Namespace) -> None:
+    print("peak resident memory in MB, survey included: rows, one epoch of (28, 300, 1)")
+    for n_rows in sorted({options.rows // 10, options.rows}):
+        command = [sys.executable, __file__, "--rows", str(n_rows), "--measure", "300"]
+        command += ["--folder", str(folder), "--readers", str(options.readers)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout)
+        print(f"{found['rows']:10,} {found['megabytes']:8.0f}", flush=True)
+
+
+def measure_memory(options: argparse.Namespace) -> dict[str, float]:
+    """Trains one epoch in this process, and looks at the most memory it has held."""
+    n_files = max(1, options.rows // PER_FILE)
+    rows = rows_of(open_source(find_files(options.folder)[:n_files]), options.readers)
+    fit_stream(
+        jax.random.key(1),
+        init_params(jax.random.key(0), (N_FEATURES, options.measure, 1)),
+        lambda epoch: rows.shuffled((1, epoch)),
+        optimizer=SGD,
+        n_epochs=1,
+        batch_size=BATCH_SIZE,
+    )
+    # Not of getrusage, which starts with what the parent process held.
+    status = Path("/proc/self/status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return {"rows": rows.n_rows, "megabytes": int(peak.split()[1]) / 1024}
+
+
+if __name__ == "__main__":
+    main()
