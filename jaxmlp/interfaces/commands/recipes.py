@@ -20,6 +20,7 @@ from jaxmlp.interfaces.recipes.recipe import (
 from jaxmlp.interfaces.recipes.threshold import Costs, Rule
 from jaxmlp.training import CheckpointError, Checkpoints
 from jaxmlp.training.checkpoints import check_folder
+from jaxmlp.training.fit_stream import WINDOW_SIZE
 
 
 def columns_of(pairs: list[tuple[str, Any]] | None) -> dict[str, Any]:
@@ -87,6 +88,11 @@ def _check_stream(given: dict[str, Any], privacy: Privacy | None) -> None:
             "L-BFGS takes the whole training part at each step, which --stream has not in "
             "memory",
             param_hint="--optimizer",
+        )
+    if given["batch_size"] is not None and given["batch_size"] > WINDOW_SIZE:
+        raise typer.BadParameter(
+            f"with --stream at most {WINDOW_SIZE}, the rows in memory at a time",
+            param_hint="--batch-size",
         )
 
 
