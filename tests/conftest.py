@@ -5,6 +5,9 @@ import os
 # Tests see the CPU, and no cache of programs compiled by an earlier run.
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
 
+import gc
+from pathlib import Path
+
 import hypothesis
 import jax
 import numpy as np
@@ -19,6 +22,27 @@ hypothesis.settings.register_profile(
     "repeatable", derandomize=True, database=None, deadline=None, max_examples=30
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+_MAPS = Path("/proc/self/maps")  # Linux
+_MOST_MAPS = 30_000
+_n_tests = 0
+
+
+def pytest_runtest_teardown():
+    """Forgets compiled programs before the system refuses to map more of them.
+
+    Each takes some regions of memory. Linux gives a process 65,530; one more, and XLA's
+    compiler ends it with a segmentation fault.
+    """
+    global _n_tests
+    _n_tests += 1
+    if _n_tests % 20 == 0 and _MAPS.exists():
+        with _MAPS.open("rb") as lines:
+            n_maps = sum(1 for _ in lines)
+        if n_maps > _MOST_MAPS:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(params=["float32", "float64"])
