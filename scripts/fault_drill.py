@@ -124,7 +124,7 @@ def _parse() -> argparse.Namespace:
 
 def drill_one_process(options: argparse.Namespace, folder: Path) -> list[Outcome]:
     """Disturbs runs of one process each."""
-    kinds = ("parquet", "csv") if options.runs > 1 else ("parquet",)
+    kinds = ("parquet", "csv") if options.runs > 3 else ("parquet",)
     for kind in kinds:
         write_data(folder / "data" / kind, options.rows, options.seed)
     flags = (*_FLAGS, "--epochs", str(options.epochs), "--seed", str(options.seed))
