@@ -18,7 +18,7 @@ from jaxmlp.training.engine import Validation
 from jaxmlp.training.fit import FitProgress, FitResult, progress_of, result_of
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import seed_of
-from jaxmlp.training.places import Place, any_process, mesh_of, put
+from jaxmlp.training.places import Place, any_process, check_same, mesh_of, put
 from jaxmlp.training.resume import keep_checkpoints
 from jaxmlp.training.state import Hyper, MetricFn, dropout_key
 from jaxmlp.training.stream import (
@@ -148,6 +148,23 @@ def fit_stream(
     n_features, dtype = check_params(params)
     check_optimizer(optimizer)
     place = find_place(device, mesh)
+    check_same(
+        place,
+        key=key_data,
+        params=params,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        window_size=window_size,
+        X_val=X_val,
+        y_val=y_val,
+        class_weight=class_weight,
+        l2=l2,
+        dropout=(dropout, input_dropout),
+        patience=patience,
+        opt_state=opt_state,
+        callback=callback is not None,
+        stop=stop is not None,
+    )
     source = make_stream(
         stream,
         seed_of(key_data),

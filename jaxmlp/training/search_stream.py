@@ -15,7 +15,7 @@ from jaxmlp.training.fit_stream import WINDOW_SIZE, make_stream
 from jaxmlp.training.grid import draw_starts
 from jaxmlp.training.objective import GradientFn
 from jaxmlp.training.orders import seed_of
-from jaxmlp.training.places import any_process, mesh_of, put
+from jaxmlp.training.places import any_process, check_same, mesh_of, put
 from jaxmlp.training.pool import Report
 from jaxmlp.training.ranking import Ranking, SearchProgress, SearchResult
 from jaxmlp.training.resume import keep_checkpoints
@@ -118,6 +118,21 @@ def search_stream(
     if check_count("n_best", n_best) > len(choices):
         raise ValueError(f"n_best is {n_best}, but there are only {len(choices)} networks")
     dtype, place = dtype_for(X_val), find_place(device, mesh)
+    check_same(
+        place,
+        key=key,
+        X_val=X_val,
+        y_val=y_val,
+        choices=choices,
+        n_epochs=n_epochs,
+        batch_size=batch_size,
+        window_size=window_size,
+        n_best=n_best,
+        class_weight=class_weight,
+        patience=patience,
+        callback=callback is not None,
+        stop=stop is not None,
+    )
     n_features = np.shape(X_val)[1]
     draws, shuffle_data = draw_starts(key, choices, n_features, init, dtype.name)
     source = make_stream(

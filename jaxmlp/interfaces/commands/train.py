@@ -434,7 +434,11 @@ def train(
     is_first = jax.process_index() == 0
     with progress(quiet=quiet or as_json or not is_first) as callback:
         shows = not quiet and not as_json and is_first
-        watch = Watch(print_columns if shows else _ignore, callback)
+        # Several processes ask each other after each epoch, so that all call back or none.
+        watch = Watch(
+            print_columns if shows else _ignore,
+            callback if is_alone else callback or _ignore,
+        )
         if isinstance(asked, LectureRecipe) and data is not None and stream:
             outcome, table = _train_on_stream(
                 data, out, asked, rule, watch, readers, mesh, keeping
