@@ -13,6 +13,7 @@ Exit code 1 if a run ended otherwise.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -42,7 +43,7 @@ _FLAGS = (
     "--ensemble", "2", "--out", "model",
 )  # fmt: skip
 _KEEPING = ("--checkpoint", "checkpoints", "--checkpoint-every", "0", "--resume")
-_LONGEST_SAVE = 0.12  # seconds, about; a kill comes so long after a save has begun at most
+_SAVE = 0.004  # seconds, about; a kill comes so long after a save has begun at most
 _FILES = 3
 _PATH = os.environ.get("PYTHONPATH")
 
@@ -123,7 +124,7 @@ def _parse() -> argparse.Namespace:
 
 def drill_one_process(options: argparse.Namespace, folder: Path) -> list[Outcome]:
     """Disturbs runs of one process each."""
-    kinds = ("parquet", "csv") if options.runs > 1 else ("parquet",)
+    kinds = ("parquet", "csv") if options.runs > 3 else ("parquet",)
     for kind in kinds:
         write_data(folder / "data" / kind, options.rows, options.seed)
     flags = (*_FLAGS, "--epochs", str(options.epochs), "--seed", str(options.seed))
@@ -237,14 +238,14 @@ def _kill(
 ) -> bool:
     """Kills a start; False if it ended before."""
     if rng.random() < during_saves:
-        is_there = _wait_for_save(running, int(rng.integers(1, 7)))
-        pause = rng.uniform(0, _LONGEST_SAVE) if is_there else 0
+        n_saves, pause = int(rng.integers(1, 7)), max(0, rng.uniform(-_SAVE, _SAVE))
+        if _wait_for_save(running, n_saves):
+            time.sleep(pause)
+            running.process.kill()
     else:
-        pause = rng.uniform(0, seconds)
-    try:
-        running.process.wait(pause)
-    except subprocess.TimeoutExpired:
-        running.process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.process.wait(rng.uniform(0, seconds))
+        running.process.kill()
     return running.process.wait() == -signal.SIGKILL
 
 
@@ -255,7 +256,7 @@ def _wait_for_save(running: Start, n_saves: int) -> bool:
         seen |= _unfinished(running.folder)
         if len(seen) >= n_saves:
             return True
-        time.sleep(0.001)
+        time.sleep(0.0002)
     return False
 
 
