@@ -12,20 +12,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from jaxmlp.data.errors import DataError, one_line
 
 _CHUNK = 2**24
 _MOST_RATIO, _ALWAYS_EXPANDED = 1000, 2**26
 _JSON_GROWTH = 32  # bytes of memory that a byte of JSON, such as one of "[[],[]", can need
-
-
-class SupportsRead(Protocol):
-    """A stream of Python's or pyarrow's."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most so many of its next bytes."""
 
 
 def open_file(path: Path, *, or_pipe: bool = False) -> BinaryIO:
@@ -84,19 +77,24 @@ def read_file(
         check_memory(growth * os.fstat(file.fileno()).st_size, str(path))
         most = available_memory() // growth
         try:
-            return read_stream(file, most, f"{path}: needs more memory than there is")
+            return read_all(file.read, most, f"{path}: needs more memory than there is")
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {one_line(error)}") from error
 
 
-def read_stream(stream: SupportsRead, most: int, refusal: str) -> bytearray:
-    """Reads all that a stream gives.
+def read_all(read: Callable[[int], Any], most: int, refusal: str) -> bytearray:
+    """Reads until nothing more comes.
+
+    Args:
+      read: Gives at most so many of the next bytes, or a buffer of them.
+      most: How many bytes there may be in all.
+      refusal: What to say if there are more.
 
     Raises:
-      DataError: It gives more than `most` bytes, with the text `refusal`.
+      DataError: There are.
     """
     content = bytearray()
-    while chunk := stream.read(_CHUNK):
+    while chunk := read(_CHUNK):
         content += chunk
         if len(content) > most:
             raise DataError(refusal)

@@ -17,8 +17,8 @@ from jaxmlp.data.files import (
     check_memory,
     most_expanded,
     open_file,
+    read_all,
     read_file,
-    read_stream,
 )
 from jaxmlp.data.parquet import parse_parquet
 from jaxmlp.data.records import Header, parse_options, read_header, survey_header
@@ -125,7 +125,8 @@ def _read_bytes(path: Path) -> pa.Buffer:
             most = most_expanded(os.fstat(file.fileno()).st_size)
             try:
                 stream = pa.CompressedInputStream(pa.PythonFile(file), codec)
-                content = read_stream(stream, most, f"{path}: {TOO_EXPANDED}")
+                # Not by `read`, which leaks its memory where the file is damaged.
+                content = read_all(stream.read_buffer, most, f"{path}: {TOO_EXPANDED}")
             except (OSError, pa.ArrowException) as error:
                 raise DataError(f"{path}: cannot be read: {one_line(error)}") from error
     if not content:

@@ -8,6 +8,7 @@ import io
 import itertools
 import os
 import pickle
+import tracemalloc
 from contextlib import contextmanager
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_a_file_of_bytes_that_are_no_text(tmp_path):
 def test_a_table_larger_than_memory_is_not_read(tmp_path, monkeypatch, name):
     (tmp_path / name).write_bytes(b"a,b\n" + b"1,2\n" * 1000)
     monkeypatch.setattr(files, "available_memory", lambda: 5000)
-    monkeypatch.setattr(files, "read_stream", None)
+    monkeypatch.setattr(files, "read_all", None)
     with pytest.raises(DataError, match=f"{name}: needs .* GiB of memory"):
         read_table(tmp_path / name)
 
@@ -122,6 +123,19 @@ def test_decompression_bombs(tmp_path, monkeypatch, ending, compress):
     monkeypatch.setattr(files, "_CHUNK", 2**16)
     with pytest.raises(DataError, match=f"t.csv.{ending}: its content is more than 1,000"):
         read_table(path)
+
+
+@pytest.mark.parametrize(("ending", "compress"), BOMBS)
+def test_damaged_files_leave_no_memory_behind(tmp_path, ending, compress):
+    path = tmp_path / f"t.csv.{ending}"
+    path.write_bytes(compress(os.urandom(10_000))[:-20])
+    tracemalloc.start()
+    for _ in range(3):
+        with pytest.raises(DataError, match="cannot be read"):
+            read_table(path)
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert left < 2**20
 
 
 def test_what_expands_beyond_memory(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def main() -> None:
     _write("csv/times.csv", b"t\td\ty\n01:02:03\t2024-02-29\ttrue\n\t1066-10-14\tfalse\n")
     _write("csv/identifiers.csv", b"id,n,y\n7,0,a\n9,1,b\n8,2,a\n")
     _write("compressed/plain", b"\x03\x00" + csv[:300])
-    _write("compressed/bomb", b"\x05\x0f" + csv[:100])
+    _write("compressed/bomb", b"\x05\x13" + csv[:100])
     for i, compress in enumerate((lambda b: gzip.compress(b, mtime=0), bz2.compress)):
         _write(f"compressed/stream{i}", bytes([i, 0]) + compress(csv[:300]))
     _write("compressed/stream2", b"\x02\0" + pa.compress(csv, codec="zstd", asbytes=True))
