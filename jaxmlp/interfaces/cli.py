@@ -33,6 +33,7 @@ from jaxmlp.interfaces.commands.console import (
     print_gradients,
 )
 from jaxmlp.interfaces.commands.export import export
+from jaxmlp.interfaces.commands.peers import say_farewell
 from jaxmlp.interfaces.commands.pictures import check_picture_name, draw_norms
 from jaxmlp.interfaces.commands.processes import leave
 from jaxmlp.interfaces.commands.report import report
@@ -259,6 +260,8 @@ def run() -> None:
     except Ended as ended:
         code = ended.code
         print(f"jaxmlp: {ended.message}", file=sys.stderr)
+        if ended.is_agreed:  # the first process may still be saving
+            say_farewell()
     leave(code)
 
 

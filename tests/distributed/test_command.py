@@ -37,7 +37,21 @@ def free_port():
         return server.getsockname()[1]
 
 
-def train(data, out, *flags, n_processes=1, n_epochs=4):
+MODULE = ("-m", "jaxmlp")
+# The command with several windows an epoch, on a disk that takes its time.
+SLOW = """
+import time
+import jaxmlp.training.checkpoints as module
+from jaxmlp.__main__ import main
+from jaxmlp.training import search_stream
+search_stream.__kwdefaults__["window_size"] = 512
+write = module._write_through
+module._write_through = lambda *content: (time.sleep(2), write(*content))
+main()
+"""
+
+
+def train(data, out, *flags, n_processes=1, n_epochs=4, program=MODULE):
     """Starts the command in so many processes of two devices."""
     address = f"127.0.0.1:{free_port()}"
     environment = os.environ | {
@@ -45,7 +59,7 @@ def train(data, out, *flags, n_processes=1, n_epochs=4):
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
         "TMPDIR": str(data.parent),
     }
-    command = [sys.executable, "-m", "jaxmlp", "train", data, "--target", "y", "--stream"]
+    command = [sys.executable, *program, "train", data, "--target", "y", "--stream"]
     command += ["--out", out, "--epochs", n_epochs, "--dtype", "float64", "--json", *flags]
     shared = ["--coordinator", address, "--num-processes", n_processes, "--process-id"]
     return [
@@ -116,3 +130,33 @@ def test_an_error_in_one_process_ends_all(data, tmp_path):
         assert code in (1, 2)  # by its own error, or because the other is gone
         assert "1.parquet: not a readable Parquet file" in err or "is gone" in err
     assert {2} <= {code for code, _, _ in found}
+
+
+@pytest.mark.parametrize("told", [(0, 1), (1,)])
+def test_a_signal_ends_all_when_the_first_has_saved(data, tmp_path, told):
+    folder = tmp_path / "checkpoints"
+    keep = ("--checkpoint", folder, "--checkpoint-every", 0.5)
+    processes = train(
+        data, tmp_path / "m", *keep, n_processes=2, n_epochs=10_000, program=("-c", SLOW)
+    )
+    while not list(folder.glob("0*")):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+    before = max(folder.glob("0*"))
+    for i in told:
+        processes[i].send_signal(signal.SIGTERM)
+    for code, _, err in finish(processes):
+        assert code == 143, err
+        assert "terminated; stopped in epoch" in err.splitlines()[-1]
+        assert "is gone" not in err
+    assert max(folder.glob("0*")) > before
+    assert not list(folder.glob(".*"))
+
+
+def test_devices_that_do_not_share_out_a_batch(data, tmp_path):
+    ((code, out, err),) = finish(
+        train(data, tmp_path / "m", "--devices", 2, "--batch-size", 25)
+    )
+    assert (code, out) == (2, "")
+    assert "batch_size must be a multiple of 2" in err
+    assert len(err.splitlines()) == 1

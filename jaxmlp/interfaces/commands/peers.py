@@ -27,19 +27,34 @@ def watch_peers(host: str, me: int, n: int, share: Callable[[bytes], list[bytes]
       n: Number of all.
       share: Gives what each of them gives, in their order.
     """
-    if me == 0:
-        # As many connections wait as there are processes, so that none comes too early.
-        with socket.create_server(("", 0), backlog=n) as server:
-            server.settimeout(_PATIENCE)
-            share(str(server.getsockname()[1]).encode())
-            for _ in range(n - 1):
-                connection, _ = server.accept()
-                _watch(connection, int.from_bytes(connection.recv(4), "big"), n)
-    else:
-        port = int(share(b"")[0])
-        connection = socket.create_connection((host, port), timeout=_PATIENCE)
-        connection.sendall(me.to_bytes(4, "big"))
-        _watch(connection, 0, n)
+    try:
+        if me == 0:
+            _accept(n, share)
+        else:
+            port = int(share(b"")[0])
+            connection = socket.create_connection((host, port), timeout=_PATIENCE)
+            connection.sendall(me.to_bytes(4, "big"))
+            _watch(connection, 0, n)
+    except OSError as error:  # such as a firewall: training does not need it
+        print(
+            f"jaxmlp: note: processes cannot be watched ({error}): that one is gone shows "
+            "only when it gives no sign of life",
+            file=sys.stderr,
+        )
+
+
+def _accept(n: int, share: Callable[[bytes], list[bytes]]) -> None:
+    is_dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if is_dual else socket.AF_INET
+    # As many connections wait as there are processes, so that none comes too early.
+    with socket.create_server(
+        ("", 0), family=family, backlog=n, dualstack_ipv6=is_dual
+    ) as server:
+        server.settimeout(_PATIENCE)
+        share(str(server.getsockname()[1]).encode())
+        for _ in range(n - 1):
+            connection, _ = server.accept()
+            _watch(connection, int.from_bytes(connection.recv(4), "big"), n)
 
 
 def say_farewell() -> None:

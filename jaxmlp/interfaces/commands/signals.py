@@ -7,8 +7,8 @@ from types import FrameType
 
 from jaxmlp.training import Stopped
 
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-"""Exit codes."""
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a command that SIGTERM ends."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,11 +19,13 @@ class Ended(BaseException):
     Attributes:
       code: Its exit code.
       message: What to say.
+      is_agreed: Whether all processes have agreed to end, so that none is missed.
     """
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, *, is_agreed: bool = False) -> None:
         word = "terminated" if code == TERMINATED else "interrupted"
         self.code, self.message = code, f"{word}; {message}"
+        self.is_agreed = is_agreed
         super().__init__(self.message)
 
 
@@ -76,4 +78,6 @@ def stopping() -> Iterator[Stop]:
             yield stop
     except Stopped as stopped:
         hint = "the same command with --resume goes on"
-        raise Ended(stop.code or INTERRUPTED, f"{stopped}; {hint}") from None
+        # Without a signal of its own, another process was told to end.
+        code = stop.code or TERMINATED
+        raise Ended(code, f"{stopped}; {hint}", is_agreed=True) from None
