@@ -35,7 +35,13 @@ from jaxmlp.interfaces.recipes.recipe import (
 from jaxmlp.interfaces.recipes.threshold import Rule
 from jaxmlp.interfaces.recipes.timing import Stopwatch
 from jaxmlp.interfaces.recipes.trained import Trained
-from jaxmlp.training import Checkpoints, Elsewhere, SearchResult, search_stream
+from jaxmlp.training import (
+    CheckpointError,
+    Checkpoints,
+    Elsewhere,
+    SearchResult,
+    search_stream,
+)
 from jaxmlp.training.places import gather_bytes
 
 
@@ -220,6 +226,10 @@ def _search(
         )
     except FloatingPointError as error:
         raise DataError(f"{error}; give a smaller --learning-rate or --l2") from error
+    except (DataError, CheckpointError):
+        raise
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 def _identity(recipe: LectureRecipe, found: Survey) -> dict[str, Any]:
