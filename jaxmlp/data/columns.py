@@ -209,6 +209,11 @@ def sum_is_finite(values: NDArray[np.floating]) -> bool:
         return bool(np.isfinite(values.sum()))
 
 
+def _with_one_nan(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The same; a signalling NaN would warn wherever it is used."""
+    return np.where(np.isnan(values), np.nan, values)
+
+
 def _texts(column: pa.ChunkedArray, name: str, _: int) -> pa.Array:
     return as_texts(column, name)
 
@@ -231,8 +236,7 @@ def _numbers(column: pa.ChunkedArray, name: str, first_row: int) -> NDArray[np.f
         values = _parse_numbers(column, name, first_row)
     if sum_is_finite(values):
         return values
-    # A signalling NaN would warn wherever it is used.
-    values = np.where(np.isnan(values), np.nan, values)
+    values = _with_one_nan(values)
     if np.isinf(values).any():
         row = first_row + int(np.isinf(values).argmax())
         raise DataError(
@@ -321,7 +325,7 @@ def _float_texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Makes "3" of 3.0, as of 3: codes with a gap come as floats from pandas."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    values = np.array(column.cast(pa.float64()), np.float64)
+    values = _with_one_nan(np.array(column.cast(pa.float64()), np.float64))
     is_whole = (values == np.round(values)) & (np.abs(values) < 2**63)
     whole = pa.array(np.where(is_whole, values, 0).astype(np.int64)).cast(pa.string())
     texts = pc.if_else(pa.array(is_whole), whole, column.cast(pa.string()))

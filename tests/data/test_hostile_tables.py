@@ -312,7 +312,9 @@ def test_numbers_that_halving_would_make_equal():
 def test_signalling_nans_warn_nowhere():
     bits = np.array([0x7FF0_0000_0000_0001, 0, 0x3FF0_0000_0000_0000], np.uint64)
     column = pa.array(bits).view(pa.float64())
-    columns = decode(pa.table({"x": column}), {"x": "numeric"})
+    table = pa.table({"x": column})
+    assert decode(table, {"x": "categorical"})["x"].to_pylist() == [None, "0", "1"]
+    columns = decode(table, {"x": "numeric"})
     assert fingerprint(columns, np.zeros(3, np.int32))
     assert np.isfinite(fit_preprocessor(columns, np.arange(3))[0].encode(columns)).all()
 
