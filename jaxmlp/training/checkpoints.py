@@ -7,9 +7,9 @@ written under another name, and renamed when all is on the disk, so that there i
 half-written. A run reads what has the names, types and shapes of its own arrays alone: so
 no size and no path comes from the file, and nothing in it can run.
 
-orbax-checkpoint, the usual library, did not serve: for arrays that every device has whole
-it took ten times as long, and of its files, flipped bits went unnoticed, other types were
-cast in silence, and 38 kB could unpack to gigabytes.
+orbax-checkpoint, the usual library, is made for arrays in parts. For these
+it did not serve: of its files (version 0.12.8), flipped bits went unnoticed, other types
+were cast without a word, and a small one could unpack to a gigabyte.
 """
 
 import hashlib
