@@ -7,7 +7,11 @@ was never disturbed, with the same numbers in its report, and with nothing left 
 but the model and the checkpoints. Every fourth run reads CSV, which is spooled; every fifth
 has a cache of compiled programs of its own, so that writing to it is cut short as well.
 
-    python scripts/fault_drill.py --runs 100 --seed 0
+Then two processes train together, and one of them is killed: the other must end with a
+message within a minute, and both, started again, must end with the bits of an undisturbed
+pair.
+
+    python scripts/fault_drill.py --runs 100 --pairs 10 --seed 0
 
 Exit code 1 if a run ended otherwise.
 """
@@ -17,10 +21,13 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -45,6 +52,7 @@ _FLAGS = (
 _KEEPING = ("--checkpoint", "checkpoints", "--checkpoint-every", "0", "--resume")
 _SAVE = 0.004  # seconds, about; a kill comes so long after a save has begun at most
 _FILES = 3
+_LONGEST = 60  # seconds, until a process ends whose peer was killed
 _PATH = os.environ.get("PYTHONPATH")
 
 
@@ -105,14 +113,38 @@ class Start(NamedTuple):
 def main() -> None:
     options = _parse()
     with tempfile.TemporaryDirectory(prefix="jaxmlp-drill-") as name:
+        _leave_nothing_behind(Path(name))
         outcomes = drill_one_process(options, Path(name))
-        print(_summary(outcomes))
-        sys.exit(1 if any(each.faults for each in outcomes) else 0)
+        pairs = drill_two_processes(options, Path(name))
+        if outcomes:
+            print(_summary(outcomes))
+        if pairs:
+            print(_summary_of_pairs(pairs))
+        sys.exit(1 if any(each.faults for each in outcomes + pairs) else 0)
+
+
+def _leave_nothing_behind(folder: Path) -> None:
+    """Lets a signal end the processes that were started, and remove the folder."""
+
+    def end(number: int, _: object) -> None:
+        with _starting:
+            for process in _started:
+                process.kill()
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+
+
+_starting = threading.RLock()
+_started: list[subprocess.Popen[bytes]] = []
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=10, help="runs of two processes")
     parser.add_argument("--seed", type=int, default=0)
     # The training part of the default takes two windows an epoch.
     parser.add_argument("--rows", type=int, default=300_000)
@@ -124,11 +156,12 @@ def _parse() -> argparse.Namespace:
 
 def drill_one_process(options: argparse.Namespace, folder: Path) -> list[Outcome]:
     """Disturbs runs of one process each."""
+    if not options.runs:
+        return []
     kinds = ("parquet", "csv") if options.runs > 3 else ("parquet",)
     for kind in kinds:
         write_data(folder / "data" / kind, options.rows, options.seed)
-    flags = (*_FLAGS, "--epochs", str(options.epochs), "--seed", str(options.seed))
-    settings = Settings(folder / "data", folder / "cache", flags, options.during_saves)
+    settings = _settings(options, folder)
     before = sorted(settings.data.rglob("*"))
     references = {kind: run_undisturbed(settings, folder / kind, kind) for kind in kinds}
 
@@ -145,6 +178,82 @@ def drill_one_process(options: argparse.Namespace, folder: Path) -> list[Outcome
     if sorted(settings.data.rglob("*")) != before:
         outcomes.append(Outcome("all", [], ["files have appeared beside the data"]))
     return outcomes
+
+
+def _settings(options: argparse.Namespace, folder: Path) -> Settings:
+    flags = (*_FLAGS, "--epochs", str(options.epochs), "--seed", str(options.seed))
+    return Settings(folder / "data", folder / "cache", flags, options.during_saves)
+
+
+def drill_two_processes(options: argparse.Namespace, folder: Path) -> list[Outcome]:
+    """Kills one of two processes that train together, and lets them go on."""
+    if not options.pairs:
+        return []
+    settings = _settings(options, folder)
+    if not (settings.data / "parquet").exists():
+        write_data(settings.data / "parquet", options.rows, options.seed)
+    began = time.monotonic()
+    undisturbed = start_pair(settings, folder / "pair")
+    assert [each.process.wait() for each in undisturbed] == [0, 0], _said(folder / "pair")
+    seconds = time.monotonic() - began
+    print(f"undisturbed, two processes: {seconds:.1f} s", flush=True)
+    reference = Reference(*_result(folder / "pair"), seconds, "")
+    outcomes = []
+    for number in range(options.pairs):
+        rng = np.random.default_rng([options.seed, 1, number])
+        outcomes.append(
+            _kill_one_of_two(settings, reference, folder / f"pair-{number}", rng)
+        )
+        print(_line(number, outcomes[-1]), flush=True)
+    return outcomes
+
+
+def start_pair(settings: Settings, folder: Path) -> list[Start]:
+    """Starts two processes that train together."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    together = ("--coordinator", address, "--num-processes", "2", "--process-id")
+    return [
+        start(settings, folder, "parquet", (*_KEEPING, *together, str(i)), f"-{i}" * i)
+        for i in range(2)
+    ]
+
+
+def _kill_one_of_two(
+    settings: Settings, reference: Reference, folder: Path, rng: np.random.Generator
+) -> Outcome:
+    code: int | None = 0
+    while code == 0:  # a pair that ended before its kill counts for nothing
+        folder = folder.with_name(f"{folder.name}-again") if folder.exists() else folder
+        pair, killed = start_pair(settings, folder), int(rng.integers(2))
+        while not _has_shown_columns(folder) and pair[0].process.poll() is None:
+            time.sleep(0.01)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pair[0].process.wait(rng.uniform(0, reference.seconds / 3))
+        pair[killed].process.kill()
+        began = time.monotonic()
+        code = _wait_for(pair[1 - killed].process)
+    seconds = time.monotonic() - began
+    faults = []
+    said = _said(folder, f"-{1 - killed}" * (1 - killed))
+    if code != 1 or f"process {killed} of 2 is gone" not in said:
+        faults.append(f"exit code {code}: {said}")
+    again = [each.process.wait() for each in start_pair(settings, folder)]
+    if again == [0, 0]:
+        faults += _faults(folder, reference)
+    else:
+        faults.append(f"then exit codes {again}: {_said(folder)}")
+    title = f"process {killed} of two, the other ended after {seconds:.1f} s"
+    return Outcome(title, ["training"], faults)
+
+
+def _wait_for(process: subprocess.Popen[bytes]) -> int | None:
+    """Exit code of a process whose peer was killed; None if it hangs."""
+    try:
+        return process.wait(_LONGEST)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return None
 
 
 def write_data(folder: Path, n_rows: int, seed: int) -> None:
@@ -167,7 +276,7 @@ def write_data(folder: Path, n_rows: int, seed: int) -> None:
 
 def run_undisturbed(settings: Settings, folder: Path, kind: str) -> Reference:
     """Trains with checkpoints and without, which must agree."""
-    plain = start(settings, folder / "plain", kind, keeps=False)
+    plain = start(settings, folder / "plain", kind, ())
     assert plain.process.wait() == 0, _said(folder / "plain")
     began = time.monotonic()
     kept = start(settings, folder / "kept", kind)
@@ -207,7 +316,13 @@ def run_disturbed(
     return Outcome(kind, phases, faults)
 
 
-def start(settings: Settings, folder: Path, kind: str, *, keeps: bool = True) -> Start:
+def start(
+    settings: Settings,
+    folder: Path,
+    kind: str,
+    flags: Sequence[str] = _KEEPING,
+    suffix: str = "",
+) -> Start:
     """Starts the command in a folder of its own: its files, temporary ones, its home."""
     for name in ("work", "temporary", "home"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -222,14 +337,16 @@ def start(settings: Settings, folder: Path, kind: str, *, keeps: bool = True) ->
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     before = frozenset(_checkpoints(folder))
-    with (folder / "out.txt").open("wb") as out, (folder / "err.txt").open("wb") as err:
+    out, err = (folder / f"{name}{suffix}.txt" for name in ("out", "err"))
+    with out.open("wb") as out_file, err.open("wb") as err_file, _starting:
         process = subprocess.Popen(
-            [*command, *_KEEPING] if keeps else command,
+            [*command, *flags],
             cwd=folder / "work",
             env=environment,
-            stdout=out,
-            stderr=err,
+            stdout=out_file,
+            stderr=err_file,
         )
+        _started.append(process)
     return Start(process, folder, before)
 
 
@@ -314,7 +431,7 @@ def _faults(folder: Path, reference: Reference) -> list[str]:
         odd = [name for name in report if report[name] != reference.report.get(name)]
         faults.append(f"other numbers in the report: {', '.join(odd)}")
     expected = re.compile(
-        r"(out|err)\.txt|work/model/(model\.(safetensors|json)|report\.(json|html))"
+        r"(out|err)(-1)?\.txt|work/model/(model\.(safetensors|json)|report\.(json|html))"
         r"|work/checkpoints/[0-9]{12}/.*"
     )
     left = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
@@ -323,8 +440,9 @@ def _faults(folder: Path, reference: Reference) -> list[str]:
     return [*faults, *(f"left behind: {name}" for name in strange)]
 
 
-def _said(folder: Path) -> str:
-    return " ".join((folder / "err.txt").read_text(errors="replace").split())[-300:]
+def _said(folder: Path, suffix: str = "") -> str:
+    text = (folder / f"err{suffix}.txt").read_text(errors="replace")
+    return " ".join(text.split())[-300:]
 
 
 def _line(number: int, outcome: Outcome) -> str:
@@ -344,6 +462,14 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
             f"{n_same} of {len(outcomes)} runs ended with the bits of the undisturbed run, "
             "and left nothing else behind",
         ]
+    )
+
+
+def _summary_of_pairs(outcomes: Sequence[Outcome]) -> str:
+    n_same = sum(not each.faults for each in outcomes)
+    return (
+        f"{n_same} of {len(outcomes)} pairs: the other process ended with a message, and "
+        "both, started again, with the bits of the undisturbed pair"
     )
 
 

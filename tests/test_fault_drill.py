@@ -7,8 +7,8 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "fault_drill.py"
 
 
 def test_two_killed_runs_end_as_if_nobody_had_disturbed_them():
-    flags = ("--runs", "2", "--rows", "1000", "--epochs", "8", "--during-saves", "1",
-             "--jobs", "2")  # fmt: skip
+    flags = ("--runs", "2", "--pairs", "0", "--rows", "1000", "--epochs", "8",
+             "--during-saves", "1", "--jobs", "2")  # fmt: skip
     done = subprocess.run(
         [sys.executable, SCRIPT, *flags], capture_output=True, text=True, check=False
     )

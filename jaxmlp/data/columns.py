@@ -203,12 +203,6 @@ def _decoded(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 _NARROW = {pa.float16(), pa.float32()}
 
 
-def sum_is_finite(values: NDArray[np.floating]) -> bool:
-    """Whether a sum is: then its terms are, which costs less than looking at each."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(values.sum()))
-
-
 def _with_one_nan(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """The same; a signalling NaN would warn wherever it is used."""
     return np.where(np.isnan(values), np.nan, values)
@@ -231,10 +225,12 @@ def _numbers(column: pa.ChunkedArray, name: str, first_row: int) -> NDArray[np.f
         values = _microseconds(column.cast(pa.duration("us"), safe=False)) / 1e6
     elif is_number(column.type):
         kind = pa.float32() if column.type in _NARROW else pa.float64()
-        values = column.cast(kind, safe=False).to_numpy()
+        if column.type != kind:
+            column = column.cast(kind, safe=False)
+        values = column.to_numpy()
     else:
         values = _parse_numbers(column, name, first_row)
-    if sum_is_finite(values):
+    if np.isfinite(values).all():
         return values
     values = _with_one_nan(values)
     if np.isinf(values).any():

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jaxmlp.data.buffers import Buffers
 from jaxmlp.data.columns import Kind, Values
 from jaxmlp.data.files import check_memory
 from jaxmlp.data.rules import CategoricalRule, NumericRule, Rule, rule_from_json
@@ -22,6 +23,10 @@ MIN_LEVEL_COUNT = 5
 
 MAX_LEVELS = 100
 """At most this many levels of a category get a column of their own."""
+
+_VALUES, _FEWEST_ROWS = 2**21, 2**12  # of the input that are made together
+_TURNED_ROWS, _GAP = 2**10, 16
+_LARGE = 2**24  # bytes
 
 _MIN_COVERAGE = 0.1  # of the rows by levels with a column; less is text or an identifier
 
@@ -47,19 +52,39 @@ class Preprocessor:
         """Names of the network's inputs."""
         return [name for rule in self.rules for name in rule.input_names]
 
-    def encode(self, columns: Mapping[str, Values]) -> NDArray[np.float32]:
+    def encode(
+        self, columns: Mapping[str, Values], buffers: Buffers | None = None
+    ) -> NDArray[np.float32]:
         """Makes the network's input, `(n, n_inputs)`.
+
+        Args:
+          columns: See `decode`.
+          buffers: What lends the memory; None for new memory.
 
         Raises:
           DataError: It does not fit into memory.
         """
         n_rows = len(columns[self.rules[0].name])
-        check_memory(4 * n_rows * self.n_inputs, f"the network's input, {n_rows} rows")
-        X = np.empty((n_rows, self.n_inputs), np.float32)
-        end = 0
-        for rule in self.rules:
-            start, end = end, end + rule.n_inputs
-            rule.encode(columns[rule.name], X[:, start:end])
+        n_bytes = 4 * n_rows * self.n_inputs
+        if buffers is None or n_bytes >= _LARGE:  # else asked too often
+            check_memory(n_bytes, f"the network's input, {n_rows} rows")
+        buffers = buffers or Buffers()
+        X = buffers.lend((n_rows, self.n_inputs))
+        n_each = min(n_rows, max(_FEWEST_ROWS, _VALUES // self.n_inputs))
+        # Inputs one after another, some rows at a time, and turned over then: to write
+        # one number of each row of a large array is slow. A little longer than needed,
+        # because inputs that lie a power of two apart would share few lines of the cache.
+        inputs = buffers.lend((self.n_inputs, n_each + _GAP))
+        for first in range(0, n_rows, n_each or 1):
+            rows = X[first : first + n_each]
+            part, end = inputs[:, : len(rows)], 0
+            for rule in self.rules:
+                start, end = end, end + rule.n_inputs
+                values = columns[rule.name][first : first + n_each]
+                rule.encode(values, part[start:end])
+            for i in range(0, len(rows), _TURNED_ROWS):
+                rows[i : i + _TURNED_ROWS] = part[:, i : i + _TURNED_ROWS].T
+        buffers.take_back(inputs)
         return X
 
     def plain(self) -> "Preprocessor":

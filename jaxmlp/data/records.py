@@ -60,9 +60,9 @@ def read_header(text: bytes) -> Header:
     return Header(delimiter, [name.strip() for name in raw_names], raw_names, length)
 
 
-def parse_options(delimiter: str, **others: object) -> pyarrow.csv.ParseOptions:
+def parse_options(delimiter: str) -> pyarrow.csv.ParseOptions:
     """How pyarrow is to take the text apart."""
-    return pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, **others)
+    return pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 
 
 class HeaderSurvey(NamedTuple):

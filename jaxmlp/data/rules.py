@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jaxmlp.data.columns import Kind, sum_is_finite
+from jaxmlp.data.columns import Kind
 
 SMOOTH_CLIP = 3.0
 """Scaled values are bent to stay within ±3."""
@@ -71,7 +71,7 @@ class NumericRule:
         return names + [f"{self.name} from {low:.6g} to {high:.6g}" for low, high in ends]
 
     def encode(self, values: NDArray[np.floating], out: NDArray[np.float32]) -> None:
-        """Writes the input columns to `out`, `(n, n_inputs)`.
+        """Writes the inputs to `out`, `(n_inputs, n)`.
 
         Computes in the values' own type, float32 where that is all that the table has.
         """
@@ -79,21 +79,23 @@ class NumericRule:
             values = values.astype(np.float64)  # float32 may not hold what follows
         number = values.dtype.type
         is_missing: NDArray[np.bool_] | bool = False
-        if not sum_is_finite(values):
+        if np.isnan(values).any():
             is_missing = np.isnan(values)
             values = np.where(is_missing, number(self.median), values)
-        out[:, 0] = self._bent(values, number)
+        self._bend(values, number, out[0])
         if self.marks_missing:
-            out[:, 1] = is_missing
+            out[1] = is_missing
         first = 1 + self.marks_missing
         for j, (low, high) in enumerate(itertools.pairwise(self.knots), first):
             # In float64, so that no two knots are one. Halved, so that the distance of two
             # huge knots does not overflow.
             inside = np.clip(values, low, high, dtype=np.float64)
-            out[:, j] = (inside / 2 - low / 2) / (high / 2 - low / 2)
+            out[j] = (inside / 2 - low / 2) / (high / 2 - low / 2)
 
-    def _bent(self, values: NDArray[np.floating], number: Any) -> NDArray[np.floating]:
-        """Scaled and bent; in place after the first step, for large tables."""
+    def _bend(
+        self, values: NDArray[np.floating], number: Any, out: NDArray[np.float32]
+    ) -> None:
+        """Scales and bends, in place after the first step, for large tables."""
         # What overflows is cut to a number whose square is finite, and bent to 3 all the
         # same. float32 subtracts first, which keeps its few digits; float64 divides first,
         # because the difference of two huge numbers may overflow.
@@ -111,8 +113,7 @@ class NumericRule:
         length *= number(square_most)
         length += number(1)
         np.sqrt(length, out=length)
-        scaled /= length
-        return scaled
+        np.divide(scaled, length, out=out, casting="same_kind")
 
     def plain(self) -> "NumericRule":
         """The rule without its knots."""
@@ -154,16 +155,16 @@ class CategoricalRule:
         return names + [f"{self.name} is missing"] * self.marks_missing
 
     def encode(self, values: pa.Array, out: NDArray[np.float32]) -> None:
-        """Writes the input columns to `out`, `(n, n_inputs)`."""
+        """Writes the inputs to `out`, `(n_inputs, n)`."""
         found = pc.index_in(values, value_set=pa.array(self.levels, pa.string()))
         level = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
         is_missing = pc.is_null(values).to_numpy(zero_copy_only=False)
         n_levels = len(self.levels)
-        out[:, :n_levels] = level[:, None] == np.arange(n_levels)
+        out[:n_levels] = np.arange(n_levels)[:, None] == level
         if self.joins_rare:
-            out[:, n_levels] = (level < 0) & ~is_missing
+            out[n_levels] = (level < 0) & ~is_missing
         if self.marks_missing:
-            out[:, -1] = is_missing
+            out[-1] = is_missing
 
     def plain(self) -> "CategoricalRule":
         """The rule itself."""

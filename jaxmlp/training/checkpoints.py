@@ -203,11 +203,13 @@ def check_folder(checkpoints: Checkpoints) -> Path:
             f"{folder}: holds checkpoints of an earlier run; go on from them (resume), or "
             "give another folder"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be made: {_one_line(error)}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
+    # Not made yet: of a run that ends before its first checkpoint, nothing shall stay.
+    nearest = next(
+        place for place in (folder, *folder.absolute().parents) if os.path.exists(place)
+    )
+    if not nearest.is_dir():
+        raise CheckpointError(f"{folder}: cannot be made: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
         raise CheckpointError(f"{folder}: cannot be written")
     for leftover in folder.glob(".*.unfinished"):  # of a run that was killed
         if re.fullmatch(r"\.[0-9]{12}\.unfinished", leftover.name):

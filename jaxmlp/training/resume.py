@@ -22,6 +22,8 @@ from jaxmlp.training.checkpoints import (
 from jaxmlp.training.places import Place, any_process, gather_bytes, is_local, mesh_of, put
 from jaxmlp.training.stream import Course, Stream, StreamState, run_stream
 
+_MOST = 2**31 - 1  # steps, which are counted in int32
+
 
 class Stopped(Exception):  # noqa: N818 (nothing is wrong)
     """The caller has stopped the run; the message says what is kept."""
@@ -128,10 +130,11 @@ def _resume(
     tell: Callable[[str], object],
 ) -> StreamState:
     def check_position(position: Mapping[str, Any]) -> None:
-        ended = [end for end in position["ended"] if end is not None]
-        counts = [position[name] for name in ("epoch", "window", "step")] + ended
-        if not all(type(count) is int and count >= 0 for count in counts):
-            raise ValueError(f"no run stands at {position}")
+        most = {"epoch": stream.layout.n_epochs, "window": _MOST, "step": _MOST}
+        ends = [("epoch", end) for end in position["ended"] if end is not None]
+        for name, count in [*((name, position[name]) for name in most), *ends]:
+            if type(count) is not int or not 0 <= count <= most[name]:
+                raise ValueError(f"no run stands at {name} {count!r}")
         if len(position["ended"]) != len(start.runs):
             raise ValueError(f"it is of {len(position['ended'])} networks")
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from jaxmlp.core import Params
 from jaxmlp.training.engine import (
@@ -170,11 +171,15 @@ def run_stream(
       The state after each window; between epochs its `window` is 0.
     """
     n_epochs, n_rows = stream.layout.n_epochs, stream.layout.n_rows
+    spare = list[NDArray[Any]]()
     while state.epoch < n_epochs and None in state.ended:
         blocks = stream.blocks(state.epoch, state.window * n_rows)
-        windows = cut_windows(blocks, stream.layout, stream.seed, state.epoch, state.window)
+        windows = cut_windows(
+            blocks, stream.layout, stream.seed, state.epoch, state.window, spare
+        )
         for window in ahead(windows):
             state = _train_window(courses, state, stream, _place(stream, window))
+            spare.append(window.memory)  # which the device may have read until now
             yield state
             if None not in state.ended:
                 break

@@ -54,6 +54,7 @@ class Window(NamedTuple):
       n_rows: Rows of the window.
       is_last: Whether the epoch ends with it.
       owners: Process that has each row, `(n,)`; None if each has all.
+      memory: What X is the beginning of, of a full window's shape.
     """
 
     plan: Plan
@@ -63,7 +64,8 @@ class Window(NamedTuple):
     sample_weight: NDArray[Any] | None
     n_rows: int
     is_last: bool
-    owners: NDArray[np.int32] | None = None
+    owners: NDArray[np.int32] | None
+    memory: NDArray[Any]
 
 
 class Layout(NamedTuple):
@@ -122,6 +124,7 @@ def cut_windows(
     seed: tuple[int, ...],
     epoch: int,
     first: int = 0,
+    spare: list[NDArray[Any]] | None = None,
 ) -> Iterator[Window]:
     """Gathers an epoch's blocks to windows and draws the orders of their rows.
 
@@ -134,13 +137,15 @@ def cut_windows(
       seed: Numbers that the orders follow from.
       epoch: Number of the epoch, from 0.
       first: Number of the first window.
+      spare: Memory of earlier windows that nobody uses any more, which is taken out.
 
     Raises:
       ValueError: A block does not hold what it should; names it and the row. Or there are
         no rows.
     """
     number, n_seen = first, first * layout.n_rows
-    window = _Filling(layout)
+    spare = [] if spare is None else spare
+    window = _Filling(layout, spare)
     for block in blocks:
         rest = block if isinstance(block, Elsewhere) else _Rows(*block)
         try:
@@ -150,7 +155,7 @@ def cut_windows(
             while n_left:
                 if window.is_full:
                     yield window.close(seed, epoch, number, is_last=False)
-                    window, number = _Filling(layout), number + 1
+                    window, number = _Filling(layout, spare), number + 1
                 n_taken = min(window.room, n_left)
                 window.take(rest, rest.n_rows - n_left, n_taken)
                 n_left -= n_taken
@@ -190,12 +195,9 @@ def _check_block(rows: _Rows, layout: Layout) -> None:
 class _Filling:
     """A window that is being filled."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, spare: list[NDArray[Any]]) -> None:
         self.layout, self.n_filled = layout, 0
-        shape = (layout.n_rows, layout.n_features + layout.augmented)
-        self.X = _aligned(shape, layout.compute_dtype)
-        if layout.augmented:
-            self.X[:, -1] = 1
+        self.X = spare.pop() if spare else _make_features(layout)
         self.y = np.empty(layout.n_rows, layout.dtype)
         self.weight: NDArray[Any] | None = None
         self.owners: NDArray[np.int32] | None = None
@@ -245,7 +247,9 @@ class _Filling:
             order = draw_block((*seed, epoch, number), plan._replace(n_epochs=1), 0)[0]
         weight = None if self.weight is None else self.weight[:n]
         owners = None if self.owners is None else self.owners[:n]
-        return Window(plan, order, self.X[:n], self.y[:n], weight, n, is_last, owners)
+        return Window(
+            plan, order, self.X[:n], self.y[:n], weight, n, is_last, owners, self.X
+        )
 
 
 def _weights(given: NDArray[Any] | None, y: NDArray[Any], layout: Layout) -> NDArray[Any]:
@@ -257,6 +261,14 @@ def _weights(given: NDArray[Any] | None, y: NDArray[Any], layout: Layout) -> NDA
     if layout.class_weight is not None:
         weight = weight * layout.class_weight.astype(layout.dtype)[y.astype(int)]
     return weight
+
+
+def _make_features(layout: Layout) -> NDArray[Any]:
+    shape = (layout.n_rows, layout.n_features + layout.augmented)
+    X = _aligned(shape, layout.compute_dtype)
+    if layout.augmented:
+        X[:, -1] = 1
+    return X
 
 
 def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:

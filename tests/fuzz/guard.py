@@ -16,6 +16,7 @@ _WRITES = {
     "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link",
     "os.truncate", "os.chmod", "os.chown", "shutil.rmtree", "shutil.move",
 }  # fmt: skip
+_RELATIVE = {"os.mkdir", "os.remove", "os.rmdir"}  # which come with such a folder's number
 _TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 _folders: list[Path] = []  # where writing is allowed now; none while nobody watches
@@ -54,9 +55,12 @@ def _watch(event: str, given: tuple[Any, ...]) -> None:
     if event in _FORBIDDEN:
         _found.append(f"{event}{given[:1]}")
     writes = event in _WRITES or (event == "open" and given[2] & _TO_WRITE)
+    base = given[-1] if event in _RELATIVE else -1
+    start = "." if base < 0 else f"/proc/self/fd/{base}"  # a folder that is open
     for path in given[: 1 if event == "open" else 2] if writes else ():
         if isinstance(path, str | bytes | os.PathLike):
-            place = os.path.realpath(os.path.dirname(os.fsdecode(path)) or ".")
+            name = os.path.join(start, os.fsdecode(path))
+            place = os.path.realpath(os.path.dirname(name))
             if not any(Path(place).is_relative_to(folder) for folder in _folders):
                 _found.append(f"{event}({path!r})")
 

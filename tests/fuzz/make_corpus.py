@@ -9,6 +9,7 @@ import bz2
 import datetime
 import gzip
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tests.fuzz.targets import CORPUS
+from tests.fuzz.targets import CORPUS, train_from
 
 
 def main() -> None:
@@ -38,6 +39,9 @@ def main() -> None:
     for i, compress in enumerate((lambda b: gzip.compress(b, mtime=0), bz2.compress)):
         _write(f"compressed/stream{i}", bytes([i, 0]) + compress(csv[:300]))
     _write("compressed/stream2", b"\x02\0" + pa.compress(csv, codec="zstd", asbytes=True))
+    _write("stream/mixed.csv", csv)
+    _write("stream/widens.csv", _widens())
+    _write("stream/plain.parquet", _parquet(table, use_dictionary=False))
     _write("parquet/mixed.parquet", _parquet(table, compression="zstd"))
     _write("parquet/plain.parquet", _parquet(table.slice(0, 9), use_dictionary=False))
     _write("parquet/types.parquet", _parquet(_types(), store_schema=True))
@@ -48,6 +52,7 @@ def main() -> None:
     for i, line in enumerate(_COMMANDS):
         _write(f"command/{i:02}", "\n".join(line.split()).encode())
     _train()
+    _write_checkpoints()
 
 
 _COMMANDS = [
@@ -65,6 +70,9 @@ _COMMANDS = [
     "export ../inputs/model --format json --out p.json",
     "export ../inputs/hostile --out p.onnx --input raw",
     "report ../inputs/model --out p.html",
+    "train ../inputs/data.csv --target bought --stream --readers 2 --checkpoint c --resume",
+    "predict ../inputs/model ../inputs/*.csv --stream --out p.csv",
+    "evaluate ../inputs/model ../inputs/data.csv --stream",
     "--help",
 ]
 
@@ -87,6 +95,15 @@ def _table() -> pa.Table:
             "bought": np.where(np.abs(x) > 0.6, "yes", "no"),  # which knots tell
         }
     )
+
+
+def _widens() -> bytes:
+    """Columns whose later values are of another type than the first."""
+    others = ["", "1.5", "2024-02-29", "true", "12:05", "x", "2024-02-29T13:05:00.5"]
+    rows = [["a", "b", "y"]]
+    for i in range(70):
+        rows.append([str(i), others[i // 10], "yn"[i % 2]])
+    return "".join(",".join(row) + "\n" for row in rows).encode()
 
 
 def _types() -> pa.Table:
@@ -133,6 +150,18 @@ def _train() -> None:
     _write("report/ensemble.json", ensemble["report.json"])
     _write("model_json/ensemble.json", ensemble["model.json"])
     _write("safetensors/ensemble.safetensors", ensemble["model.safetensors"])
+
+
+def _write_checkpoints() -> None:
+    """The last two checkpoints of a run, each in one file."""
+    with tempfile.TemporaryDirectory() as folder:
+        train_from(Path(folder))
+        for path in Path(folder).iterdir():
+            manifest = json.loads((path / "checkpoint.json").read_text())
+            header = json.dumps(manifest | {"sha256": "right"}).encode()
+            numbers = (path / "arrays.bin").read_bytes()
+            length = len(header).to_bytes(8, "little")
+            _write(f"checkpoint/{path.name}", length + header + numbers)
 
 
 def _run(flags: str) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ import atexit
 import bz2
 import functools
 import gzip
+import hashlib
 import io
 import itertools
 import json
@@ -26,15 +27,22 @@ from unittest import mock
 
 import jax
 import numpy as np
+import optax
 import pyarrow as pa
 
+from jaxmlp.core import init_params
 from jaxmlp.data import files
 from jaxmlp.data.bounds import read_bounds
-from jaxmlp.data.columns import Wish, decode, explain_texts, infer_kinds
+from jaxmlp.data.columns import Wish, decode, explain_texts, infer_kinds, python_values
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.fingerprint import fingerprint
 from jaxmlp.data.labels import encode_labels, find_classes
 from jaxmlp.data.preprocess import Preprocessor, fit_preprocessor
+from jaxmlp.data.stream import blocks, source
+from jaxmlp.data.stream.rows import PartRows
+from jaxmlp.data.stream.source import Source, read_slices
+from jaxmlp.data.stream.spool import opened
+from jaxmlp.data.stream.survey import survey
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces import cli
 from jaxmlp.interfaces.commands import analysis, train
@@ -45,6 +53,8 @@ from jaxmlp.interfaces.inspection.origin import find_training_part
 from jaxmlp.interfaces.metrics import evaluate_logits
 from jaxmlp.interfaces.model import load_model
 from jaxmlp.interfaces.recipes.prepare import prepare
+from jaxmlp.interfaces.recipes.recipe import LectureRecipe
+from jaxmlp.training import CheckpointError, Checkpoints, fit_stream
 from tests.fuzz.guard import contents, writes_only_in
 from tests.fuzz.mutators import (
     mutate_bytes,
@@ -182,6 +192,92 @@ def _use(table: pa.Table) -> None:
         assert np.isfinite(preprocessor.encode(columns)).all()
 
 
+def _stream(data: bytes) -> None:
+    """What can be read whole is read in small pieces too, with the same values."""
+    path, out = sandbox() / "inputs" / "t.csv", sandbox() / "out" / "spool"
+    path.write_bytes(data)
+    out.mkdir(exist_ok=True)
+    with (
+        mock.patch.object(blocks, "BLOCK_BYTES", 256),
+        mock.patch.object(source, "SLICE_ROWS", 16),
+        writes_only_in(out),
+    ):
+        try:
+            with opened(path, out) as found:
+                _compare(found, path)
+                _survey(found)
+        finally:
+            assert not contents(out), list(contents(out))
+
+
+def _compare(found: Source, path: Path) -> None:
+    names = found.schema.names
+    pieces = [piece for group in found.groups for piece in read_slices(found, group, names)]
+    try:
+        whole = read_table(path)
+    except DataError:
+        return
+    assert whole.schema.remove_metadata() == found.schema
+    table = pa.concat_tables(pieces)
+    for name in names:
+        values, wanted = (repr(python_values(each[name])) for each in (table, whole))
+        assert values == wanted, name
+
+
+def _survey(found: Source) -> None:
+    surveyed = survey(found, found.schema.names[-1], n_threads=1)
+    for part, n_rows in enumerate(surveyed.sizes):
+        rows = PartRows(surveyed, surveyed.preprocessor, part, n_threads=1)
+        for X, y in rows.in_order():
+            assert np.isfinite(X).all()
+            assert np.isin(y, (0, 1)).all()
+            n_rows -= len(y)
+        assert n_rows == 0
+
+
+def _checkpoint(data: bytes) -> None:
+    """A header with `"sha256": "right"` has the right one: the rest is believed then."""
+    size = int.from_bytes(data[:8], "little")
+    header, numbers = data[8 : 8 + size], data[8 + size :]
+    digest = hashlib.sha256(numbers).hexdigest().encode()
+    folder = sandbox() / "out" / "checkpoints"
+    place = folder / "000000000004"
+    shutil.rmtree(folder, ignore_errors=True)
+    place.mkdir(parents=True)
+    (place / "checkpoint.json").write_bytes(
+        header.replace(b'"sha256": "right"', b'"sha256": "%b"' % digest)
+    )
+    (place / "arrays.bin").write_bytes(numbers)
+    with writes_only_in(sandbox() / "out"):
+        try:
+            train_from(folder)
+        except CheckpointError as error:
+            raise DataError(str(error)) from error
+        finally:
+            shutil.rmtree(folder)
+
+
+def train_from(folder: Path) -> None:
+    """Trains for three epochs of three windows, from a checkpoint if there is one."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(24, 2)).astype(np.float32)
+    fit_stream(
+        jax.random.key(0),
+        init_params(jax.random.key(1), (2, 3, 1)),
+        [(X, X[:, 0] > 0)],
+        optimizer=_SGD,
+        n_epochs=3,
+        batch_size=4,
+        window_size=8,
+        X_val=X,
+        y_val=X[:, 0] > 0,
+        checkpoints=Checkpoints(folder, every=0, tell=lambda _: None),
+    )
+
+
+_SGD = optax.sgd(0.1, momentum=0.9)
+
+
 def _model_json(data: bytes) -> None:
     _load("model.json", data)
 
@@ -253,7 +349,7 @@ def _command(data: bytes) -> None:
     else:
         assert (code, shown, len(lines)) == (2, "", 1), (code, shown, errors)
         assert errors.startswith("jaxmlp: error: "), errors
-        assert not contents(out), contents(out)
+        assert not contents(out), list(contents(out))
     after = contents(inputs)
     for folder in ("model", "hostile"):  # where `report` writes unless told otherwise
         after.pop(f"{folder}/report.html", None)
@@ -272,7 +368,7 @@ def _arguments(data: bytes) -> list[str]:
     return arguments
 
 
-_WRITING = ("--out", "--plot")
+_WRITING = ("--out", "--plot", "--checkpoint")
 
 
 def _run(arguments: list[str]) -> tuple[int | str | None, str, str]:
@@ -284,6 +380,9 @@ def _run(arguments: list[str]) -> tuple[int | str | None, str, str]:
         mock.patch.dict(os.environ, {"TERM": "dumb"}),  # which has no colours
         mock.patch.object(cli, "keep_compiled_programs"),
         mock.patch.object(train, "train_on_table", _stop),
+        mock.patch.object(train, "train_on_stream", _stop_stream),
+        mock.patch.object(tempfile, "tempdir", str(sandbox() / "out")),
+        mock.patch.object(jax.distributed, "initialize", side_effect=RuntimeError("alone")),
         mock.patch.object(analysis, "audit_table", _stop),
         mock.patch.object(sys, "argv", ["jaxmlp", *arguments]),
         redirect_stdout(shown),
@@ -306,6 +405,11 @@ class _Terminal(io.TextIOWrapper):
         return True
 
 
+def _stop_stream(found: Source, asked: LectureRecipe, *_: object, **given: object) -> None:
+    survey(found, asked.target, fractions=asked.fractions, wishes=asked.columns)
+    raise DataError("nothing is trained here")
+
+
 def _stop(table: pa.Table, asked: object, *_: object) -> None:
     """Prepares the table, and trains no network, which would take too long."""
     if not isinstance(asked, str):
@@ -326,8 +430,10 @@ _WORDS = [
     "--epochs", "--patience", "--batch-size", "--optimizer", "lbfgs", "--schedule",
     "cosine", "--clip-norm", "--l2", "--class-weight", "--seeds", "--ensemble", "--init",
     "--seed", "--device", "cpu", "--dtype", "bfloat16", "float64", "--dp-epsilon",
-    "--dp-delta", "--dp-clip", "--dp-bounds", "0", "1", "3", "-1", "1e999", "nan", "9" * 50,
-    "\x1b]0;x\x07",
+    "--dp-delta", "--dp-clip", "--dp-bounds", "--stream", "--readers", "--devices",
+    "--distributed", "--coordinator", "localhost:1", "--num-processes", "--process-id",
+    "--checkpoint", "--checkpoint-every", "--resume", "../inputs/*.csv",
+    "0", "1", "3", "-1", "1e999", "nan", "9" * 50, "\x1b]0;x\x07",
 ]  # fmt: skip
 
 
@@ -335,6 +441,8 @@ TARGETS = {
     "csv": Target(_csv, mutate_bytes),
     "compressed": Target(_compressed, mutate_bytes),
     "parquet": Target(_parquet, mutate_parquet),
+    "stream": Target(_stream, mutate_bytes),
+    "checkpoint": Target(_checkpoint, mutate_safetensors),
     "model_json": Target(_model_json, mutate_json),
     "safetensors": Target(_safetensors, mutate_safetensors),
     "report": Target(_report, mutate_json),

@@ -160,12 +160,16 @@ def test_a_manifest_that_is_none(tmp_path, content):
         run(tmp_path)
 
 
-def test_a_manifest_that_lies_about_positions(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("window", -1), ("window", 1.0), ("epoch", 10**6), ("step", 2**31), ("ended", [99])],
+)
+def test_a_manifest_that_lies_about_positions(tmp_path, name, value):
     with pytest.raises(Stopped):
         run(tmp_path, 2)
     for each in tmp_path.iterdir():
         manifest = json.loads((each / "checkpoint.json").read_text())
-        manifest["position"]["window"] = -1
+        manifest["position"][name] = value
         (each / "checkpoint.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="no checkpoint can be read"):
         run(tmp_path)

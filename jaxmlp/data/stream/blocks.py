@@ -1,8 +1,9 @@
 """A CSV file of any size, some whole records at a time."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv
@@ -104,12 +105,6 @@ def parse(block: Block, types: Types, only: Collection[str] | None = None) -> pa
       DataError: A record has more or fewer fields than the header.
       ArrowException: A value is not of its column's type.
     """
-    unfit: list[Any] = []
-
-    def note(row: Any) -> str:
-        unfit.append(row)
-        return "error"
-
     header = block.file.header
     try:
         return pyarrow.csv.read_csv(
@@ -118,18 +113,18 @@ def parse(block: Block, types: Types, only: Collection[str] | None = None) -> pa
             read_options=pyarrow.csv.ReadOptions(
                 column_names=header.names, block_size=len(block.text) + 1, use_threads=False
             ),
-            parse_options=parse_options(header.delimiter, invalid_row_handler=note),
+            parse_options=parse_options(header.delimiter),
             convert_options=convert_options(types, include_columns=only),
         )
     except pa.ArrowException as error:
-        if not unfit:
+        said = re.match(r"CSV parse error: Row #(\d+): (.*)", str(error), re.DOTALL)
+        if not said:
             raise
-        row = unfit[0]
-        raise _unreadable(  # numbered as pyarrow does it for a whole file: the header is 1
-            block.file.path,
-            f"CSV parse error: Row #{1 + block.n_before + row.number}: Expected "
-            f"{row.expected_columns} columns, got {row.actual_columns}: "
-            + " ".join(row.text[:_SHOWN].split()),
+        # Numbered as pyarrow does it for a whole file: the header is row 1.
+        number = int(said[1]) + 1 + block.n_before
+        text = " ".join(said[2].split())
+        raise _unreadable(
+            block.file.path, f"CSV parse error: Row #{number}: {text}"
         ) from error
 
 

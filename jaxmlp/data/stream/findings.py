@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jaxmlp.data.columns import sum_is_finite
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import as_text, is_storable
 from jaxmlp.data.stream.reading import Reading, Slice, choose_rows, read_group
@@ -141,7 +140,7 @@ def summaries(found: Findings, groups: Sequence[int]) -> Iterator[Summary]:
 
 def _has_missing(values: Any, is_chosen: NDArray[np.bool_]) -> bool:
     if isinstance(values, np.ndarray):
-        return not sum_is_finite(values) and bool(np.isnan(values[is_chosen]).any())
+        return bool((np.isnan(values) & is_chosen).any())
     if not values.null_count:
         return False
     return bool(values.is_null().to_numpy(zero_copy_only=False)[is_chosen].any())

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxmlp.data.buffers import Buffers
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.labels import as_text
 from jaxmlp.data.preprocess import Preprocessor
@@ -72,17 +73,21 @@ class PartRows(NamedTuple):
           skip: Rows to leave out at the beginning.
 
         Yields:
-          Rows, or what stands for those that another process reads.
+          Rows, whose memory is used again for later ones; or what stands for those that
+          another process reads.
         """
         order = np.random.default_rng(seed).permutation(len(self.survey.counts))
         lanes = [self._places(order[i::N_LANES].tolist()) for i in range(N_LANES)]
         lanes, skip = _skip(lanes, skip)
         owners = np.empty(len(order), np.int64)
         owners[order] = np.arange(len(order)) % self.process[1]
-        readers = [self._read(lane, owners) for lane in lanes]
+        buffers = Buffers()
+        readers = [self._read(lane, owners, buffers) for lane in lanes]
         for rows in take_turns(readers, self.n_threads):
             yield _without(rows, skip)
             skip = 0
+            if not isinstance(rows, Elsewhere):
+                buffers.take_back(rows[0])
 
     def in_order(self) -> Iterator[Rows]:
         """This process's rows of the part, nearly in the order of the files."""
@@ -90,9 +95,8 @@ class PartRows(NamedTuple):
         # As many lanes whatever the threads, so that sums over rows have the same bits.
         lanes = [self._places(groups[i::N_LANES]) for i in range(N_LANES)]
         owners = np.full(len(self.survey.counts), self.process[0])
-        for rows in take_turns(
-            [self._read(lane, owners) for lane in lanes], self.n_threads
-        ):
+        readers = [self._read(lane, owners) for lane in lanes]
+        for rows in take_turns(readers, self.n_threads):
             assert not isinstance(rows, Elsewhere)
             yield rows
 
@@ -105,7 +109,10 @@ class PartRows(NamedTuple):
         )
 
     def _read(
-        self, lane: deque[Place], owners: NDArray[np.int64]
+        self,
+        lane: deque[Place],
+        owners: NDArray[np.int64],
+        buffers: Buffers | None = None,
     ) -> Iterator[Rows | Elsewhere]:
         while lane:
             first, owner = lane[0], int(owners[lane[0].group])
@@ -115,7 +122,7 @@ class PartRows(NamedTuple):
             group = self.survey.reading.source.groups[first.group]
             for found in read_group(self.survey.reading, group, first.slice):
                 place = lane.popleft()
-                rows = self._prepare(found)
+                rows = self._prepare(found, buffers or Buffers())
                 if len(rows[1]) != place.n_rows:
                     raise DataError(
                         f"{group.file.origin}: the file has changed since the run began; "
@@ -123,15 +130,18 @@ class PartRows(NamedTuple):
                     )
                 yield rows
 
-    def _prepare(self, found: Slice) -> Rows:
-        X = self.preprocessor.encode(found.columns)
+    def _prepare(self, found: Slice, buffers: Buffers) -> Rows:
+        X = self.preprocessor.encode(found.columns, buffers)
         positive = as_text(self.survey.classes.positive)
         codes = np.array([as_text(label) == positive for label in found.labels], np.float32)
         y = codes[found.places]
         if self.survey.reading.fractions[self.part] == 1:
             return X, y
         rows = np.flatnonzero(found.parts == self.part)
-        return X[rows], y[rows]
+        chosen = buffers.lend((len(rows), X.shape[1]))
+        np.take(X, rows, axis=0, out=chosen, mode="clip")  # the only mode without a copy
+        buffers.take_back(X)
+        return chosen, y[rows]
 
 
 def _skip(lanes: list[deque[Place]], n_rows: int) -> tuple[list[deque[Place]], int]:

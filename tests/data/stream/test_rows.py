@@ -26,8 +26,8 @@ def found(request, tmp_path):
 
 
 def whole(blocks):
-    blocks = list(blocks)
-    return np.concatenate([X for X, _ in blocks]), np.concatenate([y for _, y in blocks])
+    kept = [(X.copy(), y) for X, y in blocks]  # their memory is used again
+    return np.concatenate([X for X, _ in kept]), np.concatenate([y for _, y in kept])
 
 
 def expected(found, part):
@@ -86,9 +86,8 @@ def test_groups_far_apart_come_together(tmp_path):
 
 def test_what_is_skipped_is_the_beginning(found):
     rows = PartRows(found, found.preprocessor, n_threads=3)
-    blocks = list(rows.shuffled((1, 2)))
-    X, y = whole(blocks)
-    bounds = np.cumsum([len(block[1]) for block in blocks])
+    X, y = whole(rows.shuffled((1, 2)))
+    bounds = np.cumsum([len(block[1]) for block in rows.shuffled((1, 2))])
     places = {
         0,
         1,

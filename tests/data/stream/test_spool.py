@@ -177,6 +177,10 @@ def test_only_a_few_blocks_are_read_twice(tmp_path, monkeypatch):
             b"a,b\n" + 50 * b'1,"2\n"\n' + b"\n3\n1,2\n",
             "not a readable CSV file: CSV parse error: Row #52: Expected 2 columns, got 1",
         ),
+        (
+            b"a,b\n" + 50 * b"1,2\n" + b"\xff3\n",
+            "not a readable CSV file: CSV parse error: Row #52: Expected 2 columns, got 1",
+        ),
         (b'a,b\n1,"' + 500 * b"x\n", "not a readable CSV file: a row is longer than"),
     ],
 )
