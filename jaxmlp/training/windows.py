@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxmlp.training.arrays import as_finite, check_labels
+from jaxmlp.training.checkpoints import CheckpointError
 from jaxmlp.training.orders import Plan, draw_block
 
 _ALIGNMENT = 64
@@ -142,6 +143,7 @@ def cut_windows(
     Raises:
       ValueError: A block does not hold what it should; names it and the row. Or there are
         no rows.
+      CheckpointError: There are none behind the first windows, which were trained on.
     """
     number, n_seen = first, first * layout.n_rows
     spare = [] if spare is None else spare
@@ -163,6 +165,11 @@ def cut_windows(
             place = f"stream, epoch {epoch + 1}, the block from row {n_seen} on"
             raise ValueError(f"{place}: {error}") from error
         n_seen += rest.n_rows
+    if not window.n_filled and first:
+        raise CheckpointError(
+            f"the checkpoint stands at row {first * layout.n_rows} of epoch {epoch + 1}, "
+            "which the stream does not have; give another folder"
+        )
     if not window.n_filled:
         raise ValueError(f"stream gives no rows in epoch {epoch + 1}")
     yield window.close(seed, epoch, number, is_last=True)

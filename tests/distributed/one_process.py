@@ -7,6 +7,8 @@
 import json
 import re
 import sys
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,7 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxmlp.training import pool
+from jaxmlp.training import Checkpoints, Stopped, pool
 from jaxmlp.training.arrays import check_data
 from jaxmlp.training.grid import Choice, draw_starts, footprint, run_chunk
 from jaxmlp.training.orders import make_orders
@@ -23,7 +25,7 @@ from jaxmlp.training.validate import make_settings
 from tests.distributed import cases
 from tests.helpers import make_data
 
-ON_FEWER = ("depth 0", "depth 1", "depth 2", "private", "search", "stream, depth 1")
+ON_FEWER = ("depth 0", "depth 1", "depth 2", "stream, depth 1")
 
 
 def main(path):
@@ -40,6 +42,7 @@ def main(path):
     for n in (2, 8):
         found = cases.gradient_errors(meshes[n], 1_000)
         errors |= {f"{name}, {n}": error for name, error in found.items()}
+    errors |= restored_errors({None: None, **meshes})
     found = {
         "errors": errors,
         "collectives": {
@@ -50,6 +53,24 @@ def main(path):
         "memory": memory(meshes[8]),
     }
     Path(path).write_text(json.dumps(found))
+
+
+def restored_errors(meshes):
+    """Differences of runs that begin on some devices and go on on others."""
+    name, errors = "stream, depth 1", {}
+    expected = cases.run(name)
+    for before, after in ((2, 8), (8, None), (None, 4)):
+        with tempfile.TemporaryDirectory() as folder:
+            kept = {"checkpoints": Checkpoints(folder, every=0, tell=str)}
+            stop = partial(next, iter([False] * 6), True)
+            try:
+                cases.run(name, meshes[before], stop=stop, **kept)
+                raise AssertionError("the run was not stopped")
+            except Stopped:
+                pass
+            found = cases.run(name, meshes[after], **kept)
+        errors[f"restored, {before} to {after}"] = cases.error_of(found, expected)
+    return errors
 
 
 def collectives(name, mesh):

@@ -175,6 +175,17 @@ def test_a_manifest_that_lies_about_positions(tmp_path, name, value):
         run(tmp_path)
 
 
+def test_a_position_behind_the_end_of_the_stream(tmp_path):
+    with pytest.raises(Stopped):
+        run(tmp_path, 2)
+    for each in tmp_path.iterdir():
+        manifest = json.loads((each / "checkpoint.json").read_text())
+        manifest["position"]["window"] = 1000
+        (each / "checkpoint.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="of epoch 1, which the stream does not have"):
+        run(tmp_path)
+
+
 def test_what_half_written_checkpoints_leave_is_no_checkpoint(tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, 13)
