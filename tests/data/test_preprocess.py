@@ -7,6 +7,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from jaxmlp.data import preprocess
+from jaxmlp.data.buffers import Buffers
 from jaxmlp.data.columns import decode, infer_kinds
 from jaxmlp.data.errors import DataError
 from jaxmlp.data.preprocess import MAX_LEVELS, Preprocessor, fit_preprocessor
@@ -108,6 +110,20 @@ def test_unseen_category_and_new_missing_value(table):
     median = float(np.median(table["x"].to_numpy()))
     same = decode(new.set_column(0, "x", pa.array([median])), preprocessor.kinds)
     np.testing.assert_array_equal(preprocessor.encode(columns), preprocessor.encode(same))
+
+
+def test_rows_encoded_in_parts_are_the_same(table, monkeypatch):
+    preprocessor, _, columns = prepare(table)
+    whole = preprocessor.encode(columns)
+    for values, turned in ((3 * preprocessor.n_inputs, 2), (7 * preprocessor.n_inputs, 7)):
+        monkeypatch.setattr(preprocess, "_VALUES", values)
+        monkeypatch.setattr(preprocess, "_FEWEST_ROWS", 1)
+        monkeypatch.setattr(preprocess, "_TURNED_ROWS", turned)
+        buffers = Buffers()
+        for _ in range(2):  # the second time in the memory of the first
+            found = preprocessor.encode(columns, buffers)
+            np.testing.assert_array_equal(found, whole)
+            buffers.take_back(found)
 
 
 def test_rules_survive_json(table):

@@ -105,16 +105,23 @@ def test_the_report_says_what_was_read(whole, rows):
     yes = np.array(make_table(N)["bought"]) == "yes"
     assert sum(found["positives"]) == yes.sum()
     assert len(report["histories"][0]["train_loss"]) == 3
-    assert "random rows: 102 of the validation part, 109 of the test part" in "".join(
-        report["notes"]
-    )
+    assert "random rows" not in "".join(report["notes"])
     assert load_model(whole).origin is None
     names = {path.name for path in whole.iterdir()}
     assert names == {"model.safetensors", "model.json", "report.json", "report.html"}
 
 
+def test_a_sample_is_said_to_be_one(rows, cli, tmp_path, monkeypatch, bare):
+    monkeypatch.setattr(sys.modules[survey.__module__], "SAMPLE_ROWS", 40)
+    out = tmp_path / "model"
+    assert cli("train", rows / "one", *FLAGS, "--out", out, "--quiet").code == 0
+    notes = "".join(report_of(out)["notes"])
+    assert "random rows: 40 of the validation part, 40 of the test part" in notes
+
+
 def test_the_page_says_that_no_single_row_is_kept(whole, cli, tmp_path):
     page = (whole / "report.html").read_text()
+    assert "Parts, by a hash of each row" in page
     assert "the rows were read as a stream" in page
     finished = cli("report", whole, "--out", tmp_path / "page.html")
     assert (finished.code, finished.err) == (0, "")

@@ -92,7 +92,8 @@ def train(
             parser=parse_split,
             metavar="T/V/S",
             help="Training, validation and test part in per cent, drawn with each "
-            "label's share alike; 85/15/0 leaves no test part.",
+            "label's share alike (with --stream, by a hash of each row); 85/15/0 leaves no "
+            "test part.",
         ),
     ] = "70/15/15",
     recipe: Annotated[

@@ -126,7 +126,7 @@ def train_on_stream(
         if checkpoints is not None:
             how["checkpoints"] = checkpoints._replace(identity=_identity(recipe, found))
         result = _search(rows, data, recipe, how)
-    trained = _trained(data, recipe, result)
+    trained = _trained(data, found, recipe, result)
     test = partial(_test, rows._replace(part=TEST))
     outcome = conclude(data, recipe, trained, rule, stopwatch, test)
     report = outcome.report
@@ -239,14 +239,19 @@ def _identity(recipe: LectureRecipe, found: Survey) -> dict[str, Any]:
     return {"data": found.fingerprint, **settings}
 
 
-def _trained(data: Prepared, recipe: LectureRecipe, result: SearchResult) -> Trained:
+def _trained(
+    data: Prepared, found: Survey, recipe: LectureRecipe, result: SearchResult
+) -> Trained:
     networks, rows = result.ensemble, data.split.val
-    n_test = len(data.split.test)
-    notes = [
-        *notes_of(result, recipe.ensemble),
-        "the curves and intervals of the report, and the choice of the network, are those "
-        f"of random rows: {len(rows)} of the validation part, {n_test} of the test part",
-    ]
+    notes = notes_of(result, recipe.ensemble)
+    kept = tuple(len(part) for part in data.split)
+    if kept != found.sizes:
+        _, n_val, n_test = kept
+        notes.append(
+            "the curves and intervals of the report, and the choice of the network, are "
+            f"those of random rows: {n_val} of the validation part, {n_test} of the test "
+            "part"
+        )
     return Trained(
         networks=networks,
         preprocessor=data.preprocessor,

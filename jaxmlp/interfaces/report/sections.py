@@ -134,7 +134,10 @@ def _parts_table(report: Report) -> Html:
         if part["rows"]
     ]
     headers = ("part", "rows", positive, "share")
-    return table("Parts, drawn with each label’s share alike", headers, rows)
+    drawn = "drawn with each label’s share alike"
+    if "stream" in report:
+        drawn = "by a hash of each row"
+    return table(f"Parts, {drawn}", headers, rows)
 
 
 def training_section(report: Report) -> Html:
