@@ -13,6 +13,9 @@ def main() -> None:
         message = f"{error}; the command needs: pip install 'jaxmlp[cli]'"
         print(f"jaxmlp: error: {message}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # imports take a second or two
+        print("jaxmlp: interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)
     run()
 
 

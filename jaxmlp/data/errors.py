@@ -33,7 +33,10 @@ def _cut(text: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of an error's message."""
+    """The first line of an error's message; of the system's, what is wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        # pyarrow has the system's words in its own.
+        return error.strerror.splitlines()[0].rpartition("] ")[2].rstrip(".")
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0].strip().rstrip(".")
 

@@ -142,10 +142,11 @@ def code_labels(
         raise DataError(f"target column {target!r} holds {column.type}, not labels")
     is_missing = pc.is_null(column, nan_is_null=True).to_numpy()
     if is_missing.any():
+        first, more = int(np.argmax(is_missing)), int(is_missing.sum()) - 1
+        also = f", and of {more} of the {len(column) - first - 1} after it" if more else ""
         raise DataError(
-            f"target column {target!r}: {is_missing.sum()} of {len(column)} labels are "
-            f"missing, the first in row {first_row + int(np.argmax(is_missing))}; remove "
-            "these rows"
+            f"target column {target!r}, row {first_row + first}: the label is missing"
+            f"{also}; remove what has none"
         )
     coded = pc.dictionary_encode(column).combine_chunks()
     values = python_values(coded.dictionary)

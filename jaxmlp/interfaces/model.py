@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -163,8 +164,11 @@ def check_out(path: str | Path) -> None:
             f"{path}: the folder holds other things than a model; give another --out"
         )
     existing = next(p for p in path.absolute().parents if p.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise DataError(f"{path}: cannot be written in {existing}")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".jaxmlp-", dir=existing))
+    except OSError as error:
+        why = one_line(error)
+        raise DataError(f"{path}: cannot be written in {existing}: {why}") from error
 
 
 def save_model(

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -198,10 +199,10 @@ def check_folder(checkpoints: Checkpoints) -> Path:
         said to go on from.
     """
     folder = Path(checkpoints.folder)
-    if not checkpoints.resume and _steps(folder):
+    if not checkpoints.resume and has_checkpoints(folder):
         raise CheckpointError(
-            f"{folder}: holds checkpoints of an earlier run; go on from them (resume), or "
-            "give another folder"
+            f"{folder}: holds checkpoints of an earlier run; give another folder, or go on "
+            "from them with resume=True"
         )
     # Not made yet: of a run that ends before its first checkpoint, nothing shall stay.
     nearest = next(
@@ -209,12 +210,19 @@ def check_folder(checkpoints: Checkpoints) -> Path:
     )
     if not nearest.is_dir():
         raise CheckpointError(f"{folder}: cannot be made: {nearest} is not a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise CheckpointError(f"{folder}: cannot be written")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".jaxmlp-", dir=nearest))
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written: {_one_line(error)}") from error
     for leftover in folder.glob(".*.unfinished"):  # of a run that was killed
         if re.fullmatch(r"\.[0-9]{12}\.unfinished", leftover.name):
             shutil.rmtree(leftover, ignore_errors=True)
     return folder
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there are any, whole or not."""
+    return bool(_steps(folder))
 
 
 class _ForeignError(CheckpointError):

@@ -64,7 +64,7 @@ def keep_checkpoints(
             "batch_size": layout.batch_size,
             "window_size": layout.n_rows,
             "n_epochs": layout.n_epochs,
-            "seed": stream.seed,
+            "key": stream.seed,
         }
         if checkpoints.resume:
             start = _resume(start, folder, identity, stream, checkpoints.tell)

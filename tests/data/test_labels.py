@@ -60,8 +60,8 @@ def test_labels_match_whatever_type_a_file_gave_them(values):
         (list(range(9)), r"9 distinct values \(0, 1, 2, 3, 4, and 4 more\)"),
         ([0.0, float("inf")], "'y', row 1: the label is infinite"),
         ([b"a", b"b"], "holds binary"),
-        ([1, None, 0], "'y': 1 of 3 labels are missing, the first in row 1"),
-        ([1.0, 0.0, float("nan")], "1 of 3 labels are missing, the first in row 2"),
+        ([1, None, 0], "'y', row 1: the label is missing; remove"),
+        ([1.0, 0.0, float("nan")], "row 2: the label is missing; remove"),
         ([[1], [0]], "holds list"),
     ],
 )

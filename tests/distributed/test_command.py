@@ -153,10 +153,29 @@ def test_a_signal_ends_all_when_the_first_has_saved(data, tmp_path, told):
     assert not list(folder.glob(".*"))
 
 
+ALONE = """
+from jaxmlp.__main__ import main
+from jaxmlp.interfaces.commands import processes
+processes.JOINING, processes._SILENCE = 2, 1
+main()
+"""
+
+
+def test_a_process_that_never_comes_is_waited_for_a_while(data, tmp_path):
+    first, other = train(data, tmp_path / "m", n_processes=2, program=("-c", ALONE))
+    other.kill()
+    (code, out, err), _ = finish([first, other])
+    assert (code, out) == (2, "")
+    note, *_, error = err.splitlines()
+    assert note.startswith("jaxmlp: note: waiting for the other processes (at 127.0.0.1:")
+    assert "not all processes were there after 2 s" in error
+    assert not (tmp_path / "m").exists()
+
+
 def test_devices_that_do_not_share_out_a_batch(data, tmp_path):
     ((code, out, err),) = finish(
         train(data, tmp_path / "m", "--devices", 2, "--batch-size", 25)
     )
     assert (code, out) == (2, "")
-    assert "batch_size must be a multiple of 2" in err
+    assert "--batch-size must be a multiple of 2" in err
     assert len(err.splitlines()) == 1

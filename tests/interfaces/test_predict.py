@@ -78,7 +78,7 @@ def test_more_rows_than_a_block(cli, model, tmp_path):
         (
             "evaluate",
             lambda t: t.set_column(3, "bought", pa.array([None] + ["yes"] * 119)),
-            "1 of 120 labels are missing, the first in row 0",
+            "row 0: the label is missing",
         ),
     ],
 )

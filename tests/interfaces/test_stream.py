@@ -122,7 +122,7 @@ def test_one_class_has_no_auc(cli, model, tmp_path):
         ("predict", "x", 4321, "inf", "column 'x', row 4121: the value is infinite"),
         ("predict", "x", 4321, "a", "column 'x', row 4121: 'a' is not a number"),
         ("evaluate", "bought", 8999, "maybe", "row 2999: the label 'maybe' is neither"),
-        ("evaluate", "bought", 300, None, "are missing, the first in row 100"),
+        ("evaluate", "bought", 300, None, "row 100: the label is missing"),
     ],
 )
 def test_bad_values_are_named(

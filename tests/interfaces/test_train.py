@@ -191,7 +191,7 @@ def bad_files(tmp_path):
         ),
         "labels missing": (
             (write(tmp_path / "null.csv", x=X, y=missing), "--target", "y"),
-            "1 of 40 labels are missing, the first in row 0",
+            "row 0: the label is missing",
         ),
         "one class in a part": (
             (write(tmp_path / "rare.csv", x=X, y=np.arange(40) < 2), "--target", "y"),

@@ -262,6 +262,10 @@ def test_without_flags_one_network_trains_with_adam(rows, cli, tmp_path, monkeyp
         (("--checkpoint", "m"), "--checkpoint: m: is in --out, which is replaced"),
         (("--checkpoint", "m/c"), "--checkpoint: m/c: is in --out"),
         (("--checkpoint", "file"), "--checkpoint: file: cannot be made"),
+        (
+            ("--coordinator", "host", "--num-processes", "2", "--process-id", "0"),
+            "--coordinator: 'host' is not HOST:PORT",
+        ),
         (("--ensemble", "2"), "--ensemble 2: the search has 1 networks"),
         (("--column", "x=date"), "column 'x'"),
         (("--column", "absent=drop"), "column 'absent' is not in the table"),
@@ -444,10 +448,10 @@ def test_resume_begins_where_there_is_nothing(run, whole):
         (("--hidden", "5"), "its hidden_sizes is [[4]], not [[5]]"),
         (("--epochs", "4"), "its n_epochs is 3, not 4"),
         (("--batch-size", "16"), "its batch_size is 32, not 16"),
-        (("--seed", "1"), "its data is"),
+        (("--seed", "1"), "its seed is 0, not 1"),
         (("--l2", "0.1"), "its l2 is [0.0], not [0.1]"),
         (("--class-weight", "balanced"), "its class_weight is None, not 'balanced'"),
-        (("--column", "job=drop"), "its data is"),
+        (("--column", "job=drop"), "its columns is {}, not {'job': 'drop'}"),
         (("--positive", "no"), "its positive is None, not 'no'"),
         (("--dtype", "bfloat16"), "its dtype is 'float32', not 'bfloat16'"),
     ],
@@ -469,11 +473,41 @@ def test_other_rows_are_refused(kept):
     assert "belongs to another run: its data is" in refused.err
 
 
+def test_a_signal_after_training_says_what_is_kept(run, monkeypatch):
+    def evaluate(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(train, "evaluate", evaluate)
+    finished = run("--quiet")
+    assert (finished.code, finished.err) == (
+        143,
+        f"jaxmlp: terminated; no model was written; a checkpoint is in {run.folder}; the "
+        "same command with --resume goes on\n",
+    )
+    assert not run.out.exists()
+
+
+def test_what_is_done_is_not_interrupted(rows, cli, tmp_path, monkeypatch, bare):
+    monkeypatch.setattr(
+        train, "ignore_signals", lambda: signals.ignore_signals() or os.kill(os.getpid(), 2)
+    )
+    finished = cli("train", rows / "one", *FLAGS, "--out", tmp_path / "m", "--quiet")
+    assert (finished.code, finished.err) == (0, "")
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_the_folder_of_the_model_need_not_be_there(rows, cli, tmp_path, bare):
+    out = tmp_path / "new" / "folder" / "model"
+    finished = cli("train", rows / "csv", *FLAGS, "--out", out, "--quiet")
+    assert (finished.code, finished.err) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"new"}
+
+
 def test_checkpoints_are_not_written_over_without_resume(kept):
     refused = kept(resume=False)
     assert refused.code == 2
-    assert "holds checkpoints of an earlier run; go on from them" in refused.err
-    assert "(--resume)" in refused.err
+    assert "holds checkpoints of an earlier run; give another folder, or" in refused.err
+    assert refused.err.endswith("go on from them with --resume\n")
 
 
 def test_a_damaged_checkpoint_is_passed_over_with_a_note(kept, whole):

@@ -55,8 +55,13 @@ class Findings:
         self.samples = [_Sample(reading, n_sample) for _ in range(_PARTS)]
 
     def add(self, summary: Summary) -> None:
-        """Takes in a slice."""
+        """Takes in a slice.
+
+        Raises:
+          DataError: It holds a third label; names the file and the row.
+        """
         found = summary.slice
+        self._check_labels(summary)
         self.counts[summary.group][found.number] = summary.counts.sum(axis=0)
         self.digests[summary.group][found.number] = hashlib.sha256(found.hashes).digest()
         for label, counts in zip(found.labels, summary.counts, strict=True):
@@ -64,6 +69,24 @@ class Findings:
         self.missing |= summary.missing
         for part, sample in enumerate(self.samples):
             sample.add(found.table, summary.priorities, found.parts == part)
+
+    def _check_labels(self, summary: Summary) -> None:
+        known = dict.fromkeys(label for label, _ in self.labels.values())
+        for place, label in enumerate(summary.slice.labels):
+            if as_text(label) in map(as_text, known):
+                continue
+            if len(known) == 2:
+                source = self.reading.source
+                group = source.groups[summary.group]
+                row = group.first_row + summary.slice.number * source.slice_rows
+                row += int(np.argmax(summary.slice.places == place))
+                first, second = known
+                raise DataError(
+                    f"{group.file.origin}: target column {self.reading.target!r}, row "
+                    f"{row}: {label!r} is a third value beside {first!r} and {second!r}; "
+                    "two are needed"
+                )
+            known[label] = None
 
     def _count(self, label: Any, counts: NDArray[np.int64]) -> None:
         text = as_text(label)

@@ -1,7 +1,9 @@
 """Devices and processes that train together."""
 
 import os
+import re
 import sys
+import threading
 from typing import NoReturn
 
 import jax
@@ -17,6 +19,12 @@ from jaxmlp.training.places import gather_bytes
 
 HEARTBEAT = 20
 """Seconds without a sign of life after which a process counts as dead."""
+
+JOINING = 300
+"""Seconds that processes wait for each other in the beginning."""
+
+_SILENCE = 10  # seconds before it is said that they wait
+_JOINING = "jaxmlp-join"
 
 
 def join_processes(
@@ -53,16 +61,13 @@ def join_processes(
         raise typer.BadParameter(
             f"{index} is not below --num-processes {n_processes}", param_hint="--process-id"
         )
-    _keep_output_clean()
-    try:
-        jax.distributed.initialize(
-            coordinator, n_processes, index, heartbeat_timeout_seconds=HEARTBEAT
+    if coordinator is not None and not re.fullmatch(r".+:[0-9]{1,5}", coordinator):
+        raise typer.BadParameter(
+            f"{coordinator!r} is not HOST:PORT, such as node0:8476",
+            param_hint="--coordinator",
         )
-    except (RuntimeError, ValueError) as error:
-        hint = " (outside a cluster, give --coordinator)" if is_cluster else ""
-        raise DataError(
-            f"the other processes cannot be joined{hint}: {one_line(error)}"
-        ) from error
+    _keep_output_clean()
+    _initialize(coordinator, n_processes, index)
     if jax.process_count() > 1:
         # Of what a cluster has told JAX, nothing public knows it.
         address = coordinator or str(global_state.coordinator_address)
@@ -71,11 +76,58 @@ def join_processes(
     return True
 
 
+def _initialize(
+    coordinator: str | None, n_processes: int | None, index: int | None
+) -> None:
+    """`jax.distributed.initialize`, which no signal reaches and which aborts at last."""
+    failures: list[Exception] = []
+
+    def initialize() -> None:
+        try:
+            jax.distributed.initialize(
+                coordinator,
+                n_processes,
+                index,
+                initialization_timeout=2 * JOINING,  # it is not to end first
+                heartbeat_timeout_seconds=HEARTBEAT,
+            )
+        except Exception as error:  # raised anew below
+            failures.append(error)
+
+    where = "the cluster's" if coordinator is None else f"at {coordinator}, --coordinator"
+    joining = threading.Thread(target=initialize, name=_JOINING, daemon=True)
+    joining.start()
+    joining.join(_SILENCE)
+    if joining.is_alive():
+        print(
+            f"jaxmlp: note: waiting for the other processes ({where}), for "
+            f"{JOINING} s at most",
+            file=sys.stderr,
+        )
+        joining.join(JOINING - _SILENCE)
+    if joining.is_alive():
+        raise DataError(
+            f"not all processes were there after {JOINING} s ({where}): each must be "
+            "started, with the same --coordinator and --num-processes, and reach the first"
+        )
+    for error in failures:
+        if not isinstance(error, RuntimeError | ValueError):
+            raise error
+        hint = " (outside a cluster, give --coordinator)" if coordinator is None else ""
+        if index == 0:
+            hint = f" (process 0 listens {where}: is the port free, and the host this one?)"
+        raise DataError(
+            f"the other processes cannot be joined{hint}: {one_line(error)}"
+        ) from error
+
+
 def _keep_output_clean() -> None:
-    """Sends what libraries print on standard output, as Gloo does, to standard error."""
+    """Leaves out what libraries print on standard output, as Gloo does."""
     sys.stdout.flush()
     own = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
-    os.dup2(2, 1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
     sys.stdout = own
 
 
@@ -110,7 +162,9 @@ def leave(code: int) -> NoReturn:
     They would wait for this one for minutes, and then be ended in the middle; that it is
     gone they see at once.
     """
-    if code and jax.distributed.is_initialized() and jax.process_count() > 1:
+    is_joining = any(thread.name == _JOINING for thread in threading.enumerate())
+    is_joined = jax.distributed.is_initialized() and not is_joining
+    if code and (is_joining or (is_joined and jax.process_count() > 1)):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -175,6 +175,6 @@ def checkpoints_of(
     try:
         check_folder(checkpoints)  # before the table is read
     except CheckpointError as error:
-        hint = " (--resume)" if not resume else ""
-        raise typer.BadParameter(f"{error}{hint}", param_hint="--checkpoint") from error
+        text = str(error).replace("resume=True", "--resume")
+        raise typer.BadParameter(text, param_hint="--checkpoint") from error
     return checkpoints

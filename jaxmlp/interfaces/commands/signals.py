@@ -3,14 +3,17 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
-from jaxmlp.training import Stopped
+from jaxmlp.training import Checkpoints, Stopped
+from jaxmlp.training.checkpoints import has_checkpoints
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a command that SIGTERM ends."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HINT = "the same command with --resume goes on"
 
 
 class Ended(BaseException):
@@ -69,6 +72,27 @@ def handling(handler: Stop | None = None) -> Iterator[None]:
             signal.signal(number, earlier)
 
 
+def ignore_signals() -> None:
+    """Until `handling` ends, SIGINT and SIGTERM do nothing."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def naming_checkpoints(checkpoints: Checkpoints | None) -> Iterator[None]:
+    """Within, what ends the command at once says that there are checkpoints."""
+    try:
+        yield
+    except Ended as ended:
+        if checkpoints is None or ended.is_agreed:
+            raise
+        folder = Path(checkpoints.folder)
+        if not has_checkpoints(folder):
+            raise
+        said = f"no model was written; a checkpoint is in {folder}; {_HINT}"
+        raise Ended(ended.code, said) from None
+
+
 @contextmanager
 def stopping() -> Iterator[Stop]:
     """Within, the first SIGINT or SIGTERM lets training save what it has, and ends then."""
@@ -77,7 +101,6 @@ def stopping() -> Iterator[Stop]:
         with handling(stop):
             yield stop
     except Stopped as stopped:
-        hint = "the same command with --resume goes on"
         # Without a signal of its own, another process was told to end.
         code = stop.code or TERMINATED
-        raise Ended(code, f"{stopped}; {hint}", is_agreed=True) from None
+        raise Ended(code, f"{stopped}; {_HINT}", is_agreed=True) from None

@@ -35,7 +35,11 @@ from jaxmlp.interfaces.commands.recipes import (
     privacy_of,
     rule_of,
 )
-from jaxmlp.interfaces.commands.signals import stopping
+from jaxmlp.interfaces.commands.signals import (
+    ignore_signals,
+    naming_checkpoints,
+    stopping,
+)
 from jaxmlp.interfaces.model import check_out, save_model
 from jaxmlp.interfaces.options import (
     parse_column,
@@ -433,7 +437,10 @@ def train(
             param_hint="--devices" if is_alone else "--distributed",
         )
     is_first = jax.process_index() == 0
-    with progress(quiet=quiet or as_json or not is_first) as callback:
+    with (
+        naming_checkpoints(keeping),
+        progress(quiet=quiet or as_json or not is_first) as callback,
+    ):
         shows = not quiet and not as_json and is_first
         # Several processes ask each other after each epoch, so that all call back or none.
         watch = Watch(
@@ -448,15 +455,17 @@ def train(
             outcome, table = _train_in_memory(data, asked, rule, watch, mesh)
     if not is_first:
         return
-    report = outcome.report
-    report["evaluation"] = evaluate(table, outcome, rule)
-    report["command"] = shlex.join(["jaxmlp", *sys.argv[1:]])
-    report["data"] = None if data is None else str(data)
-    report["device"] = _device(device)
-    report["versions"] = _versions()
-    report["seconds"]["total"] = time.perf_counter() - began
-    report["out"] = str(out)
-    save_model(outcome.model, report, out, page=render_report(report))
+    with naming_checkpoints(keeping):
+        report = outcome.report
+        report["evaluation"] = evaluate(table, outcome, rule)
+        report["command"] = shlex.join(["jaxmlp", *sys.argv[1:]])
+        report["data"] = None if data is None else str(data)
+        report["device"] = _device(device)
+        report["versions"] = _versions()
+        report["seconds"]["total"] = time.perf_counter() - began
+        report["out"] = str(out)
+        save_model(outcome.model, report, out, page=render_report(report))
+        ignore_signals()  # all is done
     if as_json:
         print(json.dumps(report))
     elif not quiet:
@@ -485,7 +494,9 @@ def _train_on_stream(
     checkpoints: Checkpoints | None,
 ) -> tuple[Outcome, pa.Table]:
     texts = [name for name, wish in recipe.columns.items() if wish == "categorical"]
-    with opened(data, out.absolute().parent, texts) as source:
+    # Beside --out, whose own folder may not be there yet.
+    parent = next(place for place in out.absolute().parents if place.is_dir())
+    with opened(data, parent, texts) as source:
         return train_on_stream(
             source,
             recipe,

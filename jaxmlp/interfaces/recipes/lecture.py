@@ -16,6 +16,7 @@ from jaxmlp.interfaces.recipes.recipe import (
     batch_size_of,
     learning_rates_of,
     optimizer_of,
+    with_flags,
 )
 from jaxmlp.interfaces.recipes.trained import Trained, json_curves, json_row
 from jaxmlp.training import Configuration, SearchProgress, SearchResult, search
@@ -105,7 +106,7 @@ def _search(
             callback_every=callback_every,
         )
     except ValueError as error:
-        raise DataError(str(error)) from error
+        raise DataError(with_flags(str(error))) from error
     except FloatingPointError as error:
         raise DataError(f"{error}; give a smaller --learning-rate or --l2") from error
 

@@ -195,6 +195,32 @@ def check_recipe(recipe: LectureRecipe) -> None:
         )
 
 
+def with_flags(message: str) -> str:
+    """What the library says of an argument, with the name of its flag.
+
+    Example:
+      >>> with_flags("batch_size must be a multiple of 3")
+      '--batch-size must be a multiple of 3'
+    """
+    name, found, rest = message.partition(" ")
+    bare = name.rstrip(":")
+    return f"{_FLAGS.get(bare, bare)}{name[len(bare) :]}{found}{rest}"
+
+
+_FLAGS = {
+    "key": "--seed",
+    "choices": "--learning-rate, --hidden, --l2 or --seeds",
+    "learning_rates": "--learning-rate",
+    "hidden_sizes": "--hidden",
+    "n_epochs": "--epochs",
+    "batch_size": "--batch-size",
+    "n_best": "--ensemble",
+    "n_seeds": "--seeds",
+    "class_weight": "--class-weight",
+    "patience": "--patience",
+}
+
+
 def _count_networks(recipe: LectureRecipe) -> int:
     n_rates = len(learning_rates_of(recipe))
     return n_rates * len(recipe.hidden_sizes) * len(recipe.l2) * recipe.seeds

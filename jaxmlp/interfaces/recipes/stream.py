@@ -31,6 +31,7 @@ from jaxmlp.interfaces.recipes.recipe import (
     batch_size_of,
     learning_rates_of,
     optimizer_of,
+    with_flags,
 )
 from jaxmlp.interfaces.recipes.threshold import Rule
 from jaxmlp.interfaces.recipes.timing import Stopwatch
@@ -229,14 +230,16 @@ def _search(
     except (DataError, CheckpointError):
         raise
     except ValueError as error:
-        raise DataError(str(error)) from error
+        raise DataError(with_flags(str(error))) from error
 
 
 def _identity(recipe: LectureRecipe, found: Survey) -> dict[str, Any]:
     """What must be the same for a run to go on; where it runs may change."""
     settings = {**recipe._asdict(), "columns": dict(recipe.columns)}
     del settings["device"]
-    return {"data": found.fingerprint, **settings}
+    n_rows = found.reading.source.n_rows
+    data = f"{n_rows} rows with the fingerprint {found.fingerprint}"
+    return {**settings, "data": data}  # settings first: a seed changes the fingerprint too
 
 
 def _trained(
