@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("repeatable")
 
 
 _MAPS = Path("/proc/self/maps")  # Linux
-_MOST_MAPS = 30_000
+_MOST_MAPS = 50_000
 _n_tests = 0
 
 

@@ -21,13 +21,10 @@ NAMES = (
     "depth 1",
     "depth 2",
     "weights",
-    "all rows, dropout",
     "private",
     "search with patience",
-    "stream, depth 0",
     "stream, depth 1",
     "stream, depth 2",
-    "stream, one window",
     "stream, all rows",
 )
 

@@ -118,8 +118,9 @@ def test_each_row_is_visited_once_an_epoch_in_another_order(n_rows):
 
 
 @pytest.mark.parametrize("sizes", [(3, 1), (3, 8, 1), (3, 8, 4, 1)])
-@pytest.mark.parametrize("window_size", [300, 320, 333, 999])
-@pytest.mark.parametrize("batch_size", [20, 24])
+@pytest.mark.parametrize(
+    ("window_size", "batch_size"), [(300, 20), (320, 24), (333, 20), (999, 24)]
+)
 def test_windows_against_a_loop(x64, sizes, window_size, batch_size):
     key, n_window = jax.random.key(3), window_size - window_size % batch_size
     result = fit_stream(
