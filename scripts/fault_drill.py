@@ -130,6 +130,7 @@ def _leave_nothing_behind(folder: Path) -> None:
         with _starting:
             for process in _started:
                 process.kill()
+                process.wait()
             shutil.rmtree(folder, ignore_errors=True)
             os._exit(128 + number)
 
@@ -238,7 +239,8 @@ def _kill_one_of_two(
     said = _said(folder, f"-{1 - killed}" * (1 - killed))
     if code != 1 or f"process {killed} of 2 is gone" not in said:
         faults.append(f"exit code {code}: {said}")
-    again = [each.process.wait() for each in start_pair(settings, folder)]
+    limit = 20 * reference.seconds
+    again = [_wait_for(each.process, limit) for each in start_pair(settings, folder)]
     if again == [0, 0]:
         faults += _faults(folder, reference)
     else:
@@ -247,10 +249,10 @@ def _kill_one_of_two(
     return Outcome(title, ["training"], faults)
 
 
-def _wait_for(process: subprocess.Popen[bytes]) -> int | None:
-    """Exit code of a process whose peer was killed; None if it hangs."""
+def _wait_for(process: subprocess.Popen[bytes], limit: float = _LONGEST) -> int | None:
+    """Exit code of a process; None if it takes longer than so many seconds."""
     try:
-        return process.wait(_LONGEST)
+        return process.wait(limit)
     except subprocess.TimeoutExpired:
         process.kill()
         return None

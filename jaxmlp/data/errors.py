@@ -1,5 +1,7 @@
 """The error for input that a user can put right."""
 
+import re
+
 _LONGEST = 1000  # so that a name of a million characters does not bury what is wrong
 
 
@@ -34,10 +36,11 @@ def _cut(text: str) -> str:
 
 def one_line(error: Exception) -> str:
     """The first line of an error's message; of the system's, what is wrong."""
+    text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        # pyarrow has the system's words in its own.
-        return error.strerror.splitlines()[0].rpartition("] ")[2].rstrip(".")
-    lines = str(error).splitlines() or [type(error).__name__]
+        # pyarrow has the system's words behind its own.
+        text = re.sub(r".*Detail: \[errno \d+\] ", "", error.strerror, flags=re.DOTALL)
+    lines = text.strip().splitlines() or [type(error).__name__]
     return lines[0].strip().rstrip(".")
 
 

@@ -143,7 +143,7 @@ def code_labels(
     is_missing = pc.is_null(column, nan_is_null=True).to_numpy()
     if is_missing.any():
         first, more = int(np.argmax(is_missing)), int(is_missing.sum()) - 1
-        also = f", and of {more} of the {len(column) - first - 1} after it" if more else ""
+        also = f", and {more} of the next {len(column) - first - 1} are" if more else ""
         raise DataError(
             f"target column {target!r}, row {first_row + first}: the label is missing"
             f"{also}; remove what has none"

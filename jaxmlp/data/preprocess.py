@@ -65,12 +65,12 @@ class Preprocessor:
           DataError: It does not fit into memory.
         """
         n_rows = len(columns[self.rules[0].name])
-        n_bytes = 4 * n_rows * self.n_inputs
+        n_each = min(n_rows, max(_FEWEST_ROWS, _VALUES // max(1, self.n_inputs)))
+        n_bytes = 4 * (n_rows + n_each) * self.n_inputs
         if buffers is None or n_bytes >= _LARGE:  # else asked too often
             check_memory(n_bytes, f"the network's input, {n_rows} rows")
         buffers = buffers or Buffers()
         X = buffers.lend((n_rows, self.n_inputs))
-        n_each = min(n_rows, max(_FEWEST_ROWS, _VALUES // max(1, self.n_inputs)))
         # Inputs one after another, some rows at a time, and turned over then: to write
         # one number of each row of a large array is slow. A little longer than needed,
         # because inputs that lie a power of two apart would share few lines of the cache.

@@ -165,7 +165,8 @@ def check_out(path: str | Path) -> None:
         )
     existing = next(p for p in path.absolute().parents if p.exists())
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=".jaxmlp-", dir=existing))
+        with tempfile.TemporaryDirectory(prefix=".jaxmlp-", dir=existing):
+            pass
     except OSError as error:
         why = one_line(error)
         raise DataError(f"{path}: cannot be written in {existing}: {why}") from error

@@ -206,12 +206,13 @@ def check_folder(checkpoints: Checkpoints) -> Path:
         )
     # Not made yet: of a run that ends before its first checkpoint, nothing shall stay.
     nearest = next(
-        place for place in (folder, *folder.absolute().parents) if os.path.exists(place)
+        place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)
     )
     if not nearest.is_dir():
         raise CheckpointError(f"{folder}: cannot be made: {nearest} is not a folder")
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=".jaxmlp-", dir=nearest))
+        with tempfile.TemporaryDirectory(prefix=".jaxmlp-", dir=nearest):
+            pass
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written: {_one_line(error)}") from error
     for leftover in folder.glob(".*.unfinished"):  # of a run that was killed

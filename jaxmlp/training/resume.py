@@ -131,6 +131,8 @@ def _resume(
 ) -> StreamState:
     def check_position(position: Mapping[str, Any]) -> None:
         most = {"epoch": stream.layout.n_epochs, "window": _MOST, "step": _MOST}
+        if position["epoch"] == stream.layout.n_epochs:
+            most["window"] = 0
         ends = [("epoch", end) for end in position["ended"] if end is not None]
         for name, count in [*((name, position[name]) for name in most), *ends]:
             if type(count) is not int or not 0 <= count <= most[name]:

@@ -117,6 +117,10 @@ def test_a_sample_is_said_to_be_one(rows, cli, tmp_path, monkeypatch, bare):
     assert cli("train", rows / "one", *FLAGS, "--out", out, "--quiet").code == 0
     notes = "".join(report_of(out)["notes"])
     assert "random rows: 40 of the validation part, 40 of the test part" in notes
+    # All of both parts, if not of the training part.
+    monkeypatch.setattr(sys.modules[survey.__module__], "SAMPLE_ROWS", 150)
+    assert cli("train", rows / "one", *FLAGS, "--out", out, "--quiet").code == 0
+    assert "random rows" not in "".join(report_of(out)["notes"])
 
 
 def test_the_page_says_that_no_single_row_is_kept(whole, cli, tmp_path):
@@ -487,12 +491,13 @@ def test_a_signal_after_training_says_what_is_kept(run, monkeypatch):
     assert not run.out.exists()
 
 
-def test_what_is_done_is_not_interrupted(rows, cli, tmp_path, monkeypatch, bare):
+def test_what_is_done_is_no_failure(rows, cli, tmp_path, monkeypatch, bare):
     monkeypatch.setattr(
-        train, "ignore_signals", lambda: signals.ignore_signals() or os.kill(os.getpid(), 2)
+        train, "end_well", lambda: signals.end_well() or os.kill(os.getpid(), signal.SIGINT)
     )
     finished = cli("train", rows / "one", *FLAGS, "--out", tmp_path / "m", "--quiet")
-    assert (finished.code, finished.err) == (0, "")
+    assert (finished.code, finished.err) == (0, "jaxmlp: interrupted; all was done\n")
+    assert (tmp_path / "m" / "model.json").exists()
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 

@@ -16,6 +16,7 @@ _FAREWELL = b"done"
 _PATIENCE = 30.0  # seconds for a connection to come about
 
 _open: list[socket.socket] = []
+_ending = threading.Lock()
 
 
 def watch_peers(host: str, me: int, n: int, share: Callable[[bytes], list[bytes]]) -> None:
@@ -82,13 +83,15 @@ def _wait(connection: socket.socket, peer: int, n: int) -> None:
 
 
 def _end(peer: int, n: int) -> NoReturn:
-    # JAX notices too, and writes pages: this line shall be the last.
-    sys.stderr.flush()
-    own, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
     line = (
         f"jaxmlp: error: process {peer} of {n} is gone, and every step needs all; start "
         "all again (with --resume, from the last checkpoint)\n"
     )
-    os.write(own, line.encode())
-    os._exit(1)
+    _ending.acquire()  # if several are gone at once, one of them is named
+    try:
+        # JAX notices too, and writes pages: this line shall be the last.
+        own, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.write(own, line.encode())
+    finally:
+        os._exit(1)

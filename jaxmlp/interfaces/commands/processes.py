@@ -1,7 +1,6 @@
 """Devices and processes that train together."""
 
 import os
-import re
 import sys
 import threading
 from typing import NoReturn
@@ -61,7 +60,7 @@ def join_processes(
         raise typer.BadParameter(
             f"{index} is not below --num-processes {n_processes}", param_hint="--process-id"
         )
-    if coordinator is not None and not re.fullmatch(r".+:[0-9]{1,5}", coordinator):
+    if coordinator is not None and not _is_address(coordinator):
         raise typer.BadParameter(
             f"{coordinator!r} is not HOST:PORT, such as node0:8476",
             param_hint="--coordinator",
@@ -74,6 +73,13 @@ def join_processes(
         host = address.rpartition(":")[0].strip("[]")
         watch_peers(host, jax.process_index(), jax.process_count(), gather_bytes)
     return True
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is HOST:PORT."""
+    host, _, port = text.rpartition(":")
+    is_host = bool(host) and (":" not in host or host.startswith("["))
+    return is_host and port.isdecimal() and 0 < int(port) < 2**16
 
 
 def _initialize(
@@ -108,7 +114,8 @@ def _initialize(
     if joining.is_alive():
         raise DataError(
             f"not all processes were there after {JOINING} s ({where}): each must be "
-            "started, with the same --coordinator and --num-processes, and reach the first"
+            "started, with the same --coordinator and --num-processes and a --process-id "
+            "of its own, and reach the first"
         )
     for error in failures:
         if not isinstance(error, RuntimeError | ValueError):

@@ -72,10 +72,14 @@ def handling(handler: Stop | None = None) -> Iterator[None]:
             signal.signal(number, earlier)
 
 
-def ignore_signals() -> None:
-    """Until `handling` ends, SIGINT and SIGTERM do nothing."""
+def end_well() -> None:
+    """Until `handling` ends, SIGINT and SIGTERM end the command, but not as a failure."""
+
+    def end(_: int, __: FrameType | None) -> None:
+        raise Ended(0, "all was done")
+
     for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, end)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import platform
 import shlex
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,7 +37,7 @@ from jaxmlp.interfaces.commands.recipes import (
     rule_of,
 )
 from jaxmlp.interfaces.commands.signals import (
-    ignore_signals,
+    end_well,
     naming_checkpoints,
     stopping,
 )
@@ -465,7 +466,7 @@ def train(
         report["seconds"]["total"] = time.perf_counter() - began
         report["out"] = str(out)
         save_model(outcome.model, report, out, page=render_report(report))
-        ignore_signals()  # all is done
+        end_well()  # when a signal comes while the rest is shown
     if as_json:
         print(json.dumps(report))
     elif not quiet:
@@ -494,9 +495,8 @@ def _train_on_stream(
     checkpoints: Checkpoints | None,
 ) -> tuple[Outcome, pa.Table]:
     texts = [name for name, wish in recipe.columns.items() if wish == "categorical"]
-    # Beside --out, whose own folder may not be there yet.
-    parent = next(place for place in out.absolute().parents if place.is_dir())
-    with opened(data, parent, texts) as source:
+    parent = out.absolute().parent
+    with _made(parent), opened(data, parent, texts) as source:
         return train_on_stream(
             source,
             recipe,
@@ -508,6 +508,20 @@ def _train_on_stream(
             # Without checkpoints there is nothing to save, and a signal ends at once.
             listen=stopping if checkpoints else nullcontext,
         )
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Makes a folder, and removes it in the end if nothing is in it."""
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    if absent:
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for place in absent:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def _ignore(_: Any) -> None:

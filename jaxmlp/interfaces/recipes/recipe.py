@@ -1,5 +1,6 @@
 """What a training run of the command line is asked for, and its defaults."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -201,10 +202,14 @@ def with_flags(message: str) -> str:
     Example:
       >>> with_flags("batch_size must be a multiple of 3")
       '--batch-size must be a multiple of 3'
+      >>> with_flags("key, n_epochs: not the same in all processes")
+      '--seed, --epochs: not the same in all processes'
     """
-    name, found, rest = message.partition(" ")
-    bare = name.rstrip(":")
-    return f"{_FLAGS.get(bare, bare)}{name[len(bare) :]}{found}{rest}"
+    names = re.match(r"[a-z_]+(, [a-z_]+)*", message)
+    if names is None:
+        return message
+    flags = ", ".join(_FLAGS.get(name, name) for name in names[0].split(", "))
+    return flags + message[names.end() :]
 
 
 _FLAGS = {

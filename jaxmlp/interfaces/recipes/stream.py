@@ -248,8 +248,8 @@ def _trained(
     networks, rows = result.ensemble, data.split.val
     notes = notes_of(result, recipe.ensemble)
     kept = tuple(len(part) for part in data.split)
-    if kept != found.sizes:
-        _, n_val, n_test = kept
+    _, n_val, n_test = kept
+    if (n_val, n_test) != found.sizes[1:]:
         notes.append(
             "the curves and intervals of the report, and the choice of the network, are "
             f"those of random rows: {n_val} of the validation part, {n_test} of the test "

@@ -214,7 +214,10 @@ def test_a_third_label_is_named_with_its_row(tmp_path):
         ({"a": range(100), "y": [0, 1] * 50}, "'a': it numbers the rows"),
         ({"a": [0.5, 2] * 50, "y": [1] * 100}, "'y' has 1 distinct value (1)"),
         ({"a": [0.5, 2] * 50, "yy": [1] * 100}, "no target column 'y'; did you mean 'yy'?"),
-        ({"a": [0.5, 2] * 50, "y": [None] * 100}, "row 0: the label is missing, and of "),
+        (
+            {"a": [0.5, 2] * 50, "y": [None] * 100},
+            "row 0: the label is missing, and ",
+        ),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path, columns, message):
