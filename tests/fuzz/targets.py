@@ -45,7 +45,7 @@ from jaxmlp.data.stream.spool import opened
 from jaxmlp.data.stream.survey import survey
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces import cli
-from jaxmlp.interfaces.commands import analysis, train
+from jaxmlp.interfaces.commands import analysis, processes, train
 from jaxmlp.interfaces.commands.report import report
 from jaxmlp.interfaces.exports.export import to_json
 from jaxmlp.interfaces.exports.onnx import to_onnx
@@ -382,6 +382,7 @@ def _run(arguments: list[str]) -> tuple[int | str | None, str, str]:
         mock.patch.object(train, "train_on_table", _stop),
         mock.patch.object(train, "train_on_stream", _stop_stream),
         mock.patch.object(tempfile, "tempdir", str(sandbox() / "out")),
+        mock.patch.object(processes, "_keep_output_clean"),  # of this process, for good
         mock.patch.object(jax.distributed, "initialize", side_effect=RuntimeError("alone")),
         mock.patch.object(analysis, "audit_table", _stop),
         mock.patch.object(sys, "argv", ["jaxmlp", *arguments]),
