@@ -52,7 +52,8 @@ def draw_norms(
         label = f"{printable(name)} ({len(rows)} rows)".replace("$", r"\$")
         axes.hist(rows, bins=bins.tolist(), alpha=0.55, color=colour, label=label)
     axes.set(xscale="log", xlabel="norm of the row's loss gradient", ylabel="rows")
-    axes.legend(title="class", frameon=False)
+    # Not where it covers least: to find that out may take long, and then warns.
+    figure.legend(title="class", frameon=False, loc="outside upper left")
     axes.spines[["top", "right"]].set_visible(False)
     kind = path.suffix.lower()[1:]
     content = io.BytesIO()
