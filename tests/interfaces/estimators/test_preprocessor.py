@@ -36,7 +36,7 @@ def test_is_what_the_command_does(frame):
 
 def test_in_a_pipeline_with_cross_validation(frame):
     X, y = frame.drop(columns="bought"), frame["bought"]
-    network = MLPClassifier((), learning_rate_init=0.03, max_iter=30, tol=0)
+    network = MLPClassifier((), learning_rate_init=0.03, max_iter=30, tol=0, random_state=0)
     model = make_pipeline(TablePreprocessor(), network)
     with pytest.warns(match="max_iter=30"):
         scores = cross_val_score(model, X, y, cv=3)
