@@ -491,12 +491,14 @@ def test_a_signal_after_training_says_what_is_kept(run, monkeypatch):
     assert not run.out.exists()
 
 
-def test_what_is_done_is_no_failure(rows, cli, tmp_path, monkeypatch, bare):
+@pytest.mark.parametrize("keeping", [(), ("--checkpoint", "c")])
+def test_what_is_done_is_no_failure(rows, cli, tmp_path, monkeypatch, bare, keeping):
+    monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(
         train, "end_well", lambda: signals.end_well() or os.kill(os.getpid(), signal.SIGINT)
     )
-    finished = cli("train", rows / "one", *FLAGS, "--out", tmp_path / "m", "--quiet")
+    finished = cli("train", rows / "one", *FLAGS, *keeping, "--out", "m", "--quiet")
     assert (finished.code, finished.err) == (0, "jaxmlp: interrupted; all was done\n")
     assert (tmp_path / "m" / "model.json").exists()
     assert signal.getsignal(signal.SIGINT) is before

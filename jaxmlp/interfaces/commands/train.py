@@ -466,7 +466,7 @@ def train(
         report["seconds"]["total"] = time.perf_counter() - began
         report["out"] = str(out)
         save_model(outcome.model, report, out, page=render_report(report))
-        end_well()  # when a signal comes while the rest is shown
+    end_well()  # when a signal comes while the rest is shown
     if as_json:
         print(json.dumps(report))
     elif not quiet:
