@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from jaxmlp.data.stream import source
+from jaxmlp.data.stream import rows as stream_rows
+from jaxmlp.data.stream import source, store
 from jaxmlp.data.stream.parts import TEST
 from jaxmlp.data.stream.reading import read_group
 from jaxmlp.data.stream.source import find_files, open_source
@@ -173,6 +174,25 @@ def test_readers_and_forms_of_the_files_change_no_bit(
     assert finished == (0, "", "")
     assert weights(out) == weights(whole)
     assert (out / "model.json").read_bytes() == (whole / "model.json").read_bytes()
+
+
+@pytest.mark.parametrize("n_kept", [6, 2, 0])
+@pytest.mark.usefixtures("bare")
+def test_each_row_is_prepared_once_where_there_is_room(
+    whole, rows, cli, tmp_path, monkeypatch, n_kept
+):
+    """There are six groups, of about 70 training rows each."""
+    read, n_bytes = [], 4 * (report_of(whole)["inputs"] + 1)
+    room = round((n_kept + 0.5) * 70 * n_bytes)
+    monkeypatch.setattr(store, "available_memory", lambda: 2 * room)
+    monkeypatch.setattr(
+        stream_rows, "read_group", lambda *group: read.append(1) or read_group(*group)
+    )
+    out = tmp_path / "model"
+    assert cli("train", rows / "three", *FLAGS, "--out", out).code == 0
+    epochs, test = [6, 6 - n_kept, 6 - n_kept], 6
+    assert len(read) == sum(epochs) + test
+    assert weights(out) == weights(whole)
 
 
 @pytest.mark.usefixtures("bare")

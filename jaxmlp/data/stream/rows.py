@@ -14,10 +14,9 @@ from jaxmlp.data.preprocess import Preprocessor
 from jaxmlp.data.stream.lanes import take_turns
 from jaxmlp.data.stream.parts import TRAIN
 from jaxmlp.data.stream.reading import Slice, read_group
+from jaxmlp.data.stream.source import check_unchanged
+from jaxmlp.data.stream.store import Rows, RowStore
 from jaxmlp.data.stream.survey import Survey
-
-Rows = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Network input, `(n, p)`, and labels in {0, 1}, `(n,)`."""
 
 N_LANES = 8
 """Row groups that rows are taken from in turn, so that rows near in a file part."""
@@ -65,12 +64,15 @@ class PartRows(NamedTuple):
         """Rows of the part."""
         return self.survey.sizes[self.part]
 
-    def shuffled(self, seed: tuple[int, ...], skip: int = 0) -> Iterator[Rows | Elsewhere]:
+    def shuffled(
+        self, seed: tuple[int, ...], skip: int = 0, store: RowStore | None = None
+    ) -> Iterator[Rows | Elsewhere]:
         """Rows of the part with row groups in random order, `N_LANES` of them in turn.
 
         Args:
           seed: Numbers that the order follows from.
           skip: Rows to leave out at the beginning.
+          store: Where slices of this part are kept for the next time, or None.
 
         Yields:
           Rows, whose memory is used again for later ones; or what stands for those that
@@ -82,7 +84,7 @@ class PartRows(NamedTuple):
         owners = np.empty(len(order), np.int64)
         owners[order] = np.arange(len(order)) % self.process[1]
         buffers = Buffers()
-        readers = [self._read(lane, owners, buffers) for lane in lanes]
+        readers = [self._read(lane, owners, buffers, store) for lane in lanes]
         for rows in take_turns(readers, self.n_threads):
             yield _without(rows, skip)
             skip = 0
@@ -113,21 +115,31 @@ class PartRows(NamedTuple):
         lane: deque[Place],
         owners: NDArray[np.int64],
         buffers: Buffers | None = None,
+        store: RowStore | None = None,
     ) -> Iterator[Rows | Elsewhere]:
+        buffers = buffers or Buffers()
         while lane:
             first, owner = lane[0], int(owners[lane[0].group])
             if owner != self.process[0]:
                 yield Elsewhere(lane.popleft().n_rows, owner)
                 continue
             group = self.survey.reading.source.groups[first.group]
+            kept = None if store is None else store.get(first[:2], buffers)
+            if kept is not None:
+                check_unchanged(group.file)  # as if it were read
+                lane.popleft()
+                yield kept
+                continue
             for found in read_group(self.survey.reading, group, first.slice):
                 place = lane.popleft()
-                rows = self._prepare(found, buffers or Buffers())
+                rows = self._prepare(found, buffers)
                 if len(rows[1]) != place.n_rows:
                     raise DataError(
                         f"{group.file.origin}: the file has changed since the run began; "
                         "start the run anew"
                     )
+                if store is not None:
+                    store.put(place[:2], rows)
                 yield rows
 
     def _prepare(self, found: Slice, buffers: Buffers) -> Rows:

@@ -499,6 +499,7 @@ def _train_on_stream(
     with _made(parent), opened(data, parent, texts) as source:
         return train_on_stream(
             source,
+            parent,
             recipe,
             rule,
             watch,

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from jaxmlp.data.stream.parts import TEST, TRAIN
 from jaxmlp.data.stream.rows import Elsewhere as ReadElsewhere
 from jaxmlp.data.stream.rows import PartRows
 from jaxmlp.data.stream.source import Source
+from jaxmlp.data.stream.store import RowStore, row_store
 from jaxmlp.data.stream.survey import Survey, survey
 from jaxmlp.interfaces.metrics import Metrics, MetricSums
 from jaxmlp.interfaces.model import Model, predict_logits
@@ -72,6 +74,7 @@ class Streamed(NamedTuple):
 
 def train_on_stream(
     source: Source,
+    scratch: Path,
     recipe: LectureRecipe,
     rule: Rule = 0.5,
     watch: Watch | None = None,
@@ -83,12 +86,14 @@ def train_on_stream(
 ) -> Streamed:
     """Trains, tunes and tests on files read slice by slice.
 
-    One pass surveys the columns, then each epoch is a pass. The validation part that
-    chooses is a sample of it, all of it up to `SAMPLE_ROWS` rows; the test part is
-    measured whole, in a last pass.
+    One pass surveys the columns, then each epoch is a pass: the first through the files,
+    the others through the rows that it has prepared, where there is room for them. The
+    validation part that chooses is a sample of it, all of it up to `SAMPLE_ROWS` rows; the
+    test part is measured whole, in a last pass.
 
     Args:
       source: The files.
+      scratch: Folder in which prepared rows may be kept during the run.
       recipe: What is asked for.
       rule: How the threshold is chosen.
       watch: Whom to tell.
@@ -122,11 +127,11 @@ def train_on_stream(
     watch.prepared(data)
     process = (team.process, team.n_processes) if team else (0, 1)
     rows = PartRows(found, found.preprocessor, TRAIN, n_threads, process)
-    with Stopwatch() as stopwatch, listen() as stop:
+    with Stopwatch() as stopwatch, listen() as stop, _store(scratch, recipe, team) as store:
         how: dict[str, Any] = {"mesh": mesh, "stop": stop, "callback": watch.progress}
         if checkpoints is not None:
             how["checkpoints"] = checkpoints._replace(identity=_identity(recipe, found))
-        result = _search(rows, data, recipe, how)
+        result = _search(_TableBlocks(rows, recipe.seed, store), data, recipe, how)
     trained = _trained(data, found, recipe, result)
     test = partial(_test, rows._replace(part=TEST))
     outcome = conclude(data, recipe, trained, rule, stopwatch, test)
@@ -187,15 +192,28 @@ class _TableBlocks(NamedTuple):
 
     rows: PartRows
     seed: int
+    store: RowStore | None
 
     def blocks(self, epoch: int, skip: int) -> Iterator[Any]:
-        for block in self.rows.shuffled((self.seed, epoch), skip):
+        for block in self.rows.shuffled((self.seed, epoch), skip, self.store):
             yield Elsewhere(*block) if isinstance(block, ReadElsewhere) else block
 
 
+def _store(
+    scratch: Path, recipe: LectureRecipe, team: Team | None
+) -> AbstractContextManager[RowStore | None]:
+    """Where rows are kept that are prepared once and used again.
+
+    Of several processes each reads other rows in each epoch.
+    """
+    is_used = recipe.n_epochs > 1 and team is None
+    return row_store(scratch) if is_used else nullcontext()
+
+
 def _search(
-    rows: PartRows, data: Prepared, recipe: LectureRecipe, how: dict[str, Any]
+    blocks: _TableBlocks, data: Prepared, recipe: LectureRecipe, how: dict[str, Any]
 ) -> SearchResult:
+    rows = blocks.rows
     key = jax.random.split(jax.random.key(recipe.seed))[1]
     batch_size = batch_size_of(recipe, rows.n_rows)
     n_steps = recipe.n_epochs * -(-rows.n_rows // batch_size)
@@ -207,7 +225,7 @@ def _search(
     try:
         return search_stream(
             key,
-            _TableBlocks(rows, recipe.seed),
+            blocks,
             X_val,
             data.y[val],
             learning_rates=learning_rates_of(recipe),

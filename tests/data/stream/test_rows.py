@@ -5,9 +5,11 @@ import pytest
 
 from jaxmlp.data.columns import decode
 from jaxmlp.data.errors import DataError
+from jaxmlp.data.stream import rows as stream_rows
 from jaxmlp.data.stream import source
 from jaxmlp.data.stream.parts import TEST, TRAIN, VALIDATION
 from jaxmlp.data.stream.rows import Elsewhere, PartRows
+from jaxmlp.data.stream.store import row_store
 from tests.data.stream.conftest import look, make_rows, write_parts
 from tests.data.stream.test_survey import parts_of
 
@@ -112,6 +114,25 @@ def test_what_is_skipped_is_not_read(tmp_path, monkeypatch):
     assert len(read) < 3
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_rows_that_are_kept_are_those_of_the_files(found, tmp_path, n_threads):
+    rows = PartRows(found, found.preprocessor, n_threads=n_threads)
+    with row_store(tmp_path) as store:
+        for epoch, skip in enumerate((rows.n_rows // 2, 0, 0, rows.n_rows // 3)):
+            X, y = whole(rows.shuffled((1, epoch), skip))
+            X_kept, y_kept = whole(rows.shuffled((1, epoch), skip, store))
+            np.testing.assert_array_equal(X_kept, X)
+            np.testing.assert_array_equal(y_kept, y)
+
+
+def test_rows_that_are_kept_are_not_read_again(found, tmp_path, monkeypatch):
+    rows = PartRows(found, found.preprocessor)
+    with row_store(tmp_path) as store:
+        X, y = whole(rows.shuffled((0, 0), 0, store))
+        monkeypatch.delattr(stream_rows, "read_group")
+        assert rows_in(*whole(rows.shuffled((0, 1), 0, store))) == rows_in(X, y)
+
+
 @pytest.mark.parametrize("skip", [0, 333])
 def test_processes_share_the_rows(found, skip):
     skip = min(skip, found.sizes[TRAIN] // 2)
@@ -152,6 +173,19 @@ def test_without_other_parts_all_rows_train(tmp_path):
     X, y = whole(PartRows(found, found.preprocessor).shuffled((0, 0)))
     assert len(X) == len(y) == 1000
     assert list(PartRows(found, found.preprocessor, TEST).in_order()) != [0]
+
+
+@pytest.mark.parametrize("change", ["written", "gone"])
+def test_a_file_that_changes_is_told_where_its_rows_are_kept(tmp_path, change):
+    found = look(write_parts(tmp_path, make_rows(), [500, 1000], 100))
+    rows, path = PartRows(found, found.preprocessor), tmp_path / "part-1.parquet"
+    with row_store(tmp_path) as store:
+        list(rows.shuffled((0, 0), 0, store))
+        path.unlink()
+        if change == "written":
+            pq.write_table(make_rows(500, seed=1), path)
+        with pytest.raises(DataError, match=r"part-1\.parquet: "):
+            list(rows.shuffled((0, 1), 0, store))
 
 
 @pytest.mark.parametrize("is_told", [True, False])
