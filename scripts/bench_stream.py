@@ -4,17 +4,20 @@ Writes 20,000,000 rows of 28 float32 features (about 2.3 GB; kept if FOLDER is g
 
 - reads and prepares them without training, and lets pyarrow decode and NumPy stack them, in
   turn, medians of the rounds;
-- trains (28, 300, 1) and (28, 64, 1) by SGD at batch 1024 for one epoch on the files, and
-  on 2,000,000 of the rows in memory, in turn, both compiled before. Beside their ratio
-  stands the one that is left if training takes all processors, and reading costs no more
-  than pyarrow's decoding and stacking, at d rows/s beside m in memory: 1 / (1 + m / d);
-- starts processes of their own that train one epoch on a tenth of the files and on all, and
-  prints the most memory each has held.
+- trains (28, 300, 1) and (28, 64, 1) by SGD at batch 1024 on the files, and on 2,000,000 of
+  the rows in memory, in turn, all compiled before. An epoch's rate is shown where nothing
+  is kept, of the first epoch where prepared rows are kept, and of one after it, which reads
+  those. Beside them stands the ratio that is left if training takes all processors, and
+  reading costs no more than pyarrow's decoding and stacking, at d rows/s beside m in
+  memory: 1 / (1 + m / d);
+- starts processes of their own that train two epochs on a tenth of the files and on all,
+  and prints the most memory each has held.
 
     python scripts/bench_stream.py [--rows 20000000] [--folder FOLDER] [--rounds 3]
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -31,8 +34,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxmlp import fit, fit_stream, init_params
+from jaxmlp.core import Params
 from jaxmlp.data.stream.rows import PartRows
 from jaxmlp.data.stream.source import Source, find_files, open_source
+from jaxmlp.data.stream.store import Rows, RowStore, row_store
 from jaxmlp.data.stream.survey import survey
 
 N_FEATURES, BATCH_SIZE = 28, 1024
@@ -55,9 +60,10 @@ def main() -> None:
         folder = options.folder or Path(scratch)
         write_files(folder, options.rows)
         source = open_source(find_files(folder))
-        decoding = compare_reading(source, options.rounds, options.readers)
+        rows = rows_of(source, options.readers)
+        decoding = compare_reading(rows, options.rounds)
         for hidden in (300, 64):
-            compare_training(source, hidden, options.rounds, options.readers, decoding)
+            compare_training(rows, hidden, options.rounds, folder, decoding)
         compare_memory(folder, options)
 
 
@@ -89,9 +95,9 @@ def rows_of(source: Source, n_threads: int) -> PartRows:
     return PartRows(found, found.preprocessor, n_threads=n_threads)
 
 
-def compare_reading(source: Source, n_rounds: int, n_threads: int) -> float:
+def compare_reading(rows: PartRows, n_rounds: int) -> float:
     """Returns what pyarrow decodes and stacks, in million rows/s."""
-    rows = rows_of(source, n_threads)
+    source = rows.survey.reading.source
 
     def ours() -> None:
         for _ in rows.shuffled((1,)):
@@ -111,27 +117,13 @@ def compare_reading(source: Source, n_rounds: int, n_threads: int) -> float:
 
 
 def compare_training(
-    source: Source, hidden: int, n_rounds: int, n_threads: int, decoding: float
+    rows: PartRows, hidden: int, n_rounds: int, folder: Path, decoding: float
 ) -> None:
-    rows = rows_of(source, n_threads)
     params = init_params(jax.random.key(0), (N_FEATURES, hidden, 1))
-    few = next(iter(_chunks(rows, 2_000_000)))
-
-    def streamed() -> float:
-        return time_epoch(
-            lambda callback: fit_stream(
-                jax.random.key(1),
-                params,
-                lambda epoch: rows.shuffled((1, epoch)),
-                optimizer=SGD,
-                n_epochs=2,
-                batch_size=BATCH_SIZE,
-                callback=callback,
-            )
-        )
+    few = first_rows(rows, 2_000_000)
 
     def in_memory() -> float:
-        return time_epoch(
+        seconds = time_epochs(
             lambda callback: fit(
                 jax.random.key(1),
                 params,
@@ -142,23 +134,51 @@ def compare_training(
                 callback=callback,
             )
         )
+        return seconds[-1] * rows.n_rows / len(few[1])
 
-    pairs = [(streamed(), in_memory()) for _ in range(n_rounds)]
-    stream, memory = (statistics.median(each) for each in zip(*pairs, strict=True))
-    rates = source.n_rows / stream / 1e6, len(few[1]) / memory / 1e6
-    left = 1 / (1 + rates[1] / decoding)
+    def streamed(store: RowStore | None) -> list[float]:
+        return time_epochs(lambda callback: train(params, rows, 3, store, callback))
+
+    found = []
+    for _ in range(n_rounds):
+        from_files = streamed(None)[-1]  # the first compiles
+        with row_store(folder) as store:
+            first, _, later = streamed(store)
+        found.append((in_memory(), from_files, first, later))
+    memory, *streams = (statistics.median(each) for each in zip(*found, strict=True))
+    rate = rows.n_rows / memory / 1e6
     print(
-        f"million rows/s of ({N_FEATURES}, {hidden}, 1): streamed, in memory, ratio, "
-        "ratio that pyarrow's decoding leaves"
+        f"million rows/s of ({N_FEATURES}, {hidden}, 1), ratio to memory; pyarrow's "
+        f"decoding leaves {1 / (1 + rate / decoding):.2f}"
     )
-    print(
-        f"{rates[0]:8.2f} {rates[1]:8.2f} {rates[0] / rates[1]:8.2f} {left:8.2f}",
-        flush=True,
+    print(f"{rate:8.2f}          in memory")
+    for seconds, name in zip(
+        streams, ("nothing kept", "first epoch, keeps rows", "later epochs"), strict=True
+    ):
+        print(
+            f"{rows.n_rows / seconds / 1e6:8.2f} {memory / seconds:8.2f} {name}", flush=True
+        )
+
+
+def train(
+    params: Params,
+    rows: PartRows,
+    n_epochs: int,
+    store: RowStore | None,
+    callback: Callable[[object], None] | None = None,
+) -> None:
+    fit_stream(
+        jax.random.key(1),
+        params,
+        lambda epoch: rows.shuffled((1, epoch), 0, store),
+        optimizer=SGD,
+        n_epochs=n_epochs,
+        batch_size=BATCH_SIZE,
+        callback=callback,
     )
 
 
-def _chunks(rows: PartRows, n_most: int):
-    """The first rows as arrays."""
+def first_rows(rows: PartRows, n_most: int) -> Rows:
     parts, n = [], 0
     for part in rows.in_order():
         parts.append(part)
@@ -166,14 +186,14 @@ def _chunks(rows: PartRows, n_most: int):
         if n >= n_most:
             break
     X, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    yield X[:n_most], y[:n_most]
+    return X[:n_most], y[:n_most]
 
 
-def time_epoch(train: Callable[[Callable[[object], None]], object]) -> float:
-    """Seconds of the last epoch: in the first, programs are compiled."""
-    ends: list[float] = []
-    train(lambda _: ends.append(time.perf_counter()))
-    return ends[-1] - ends[-2]
+def time_epochs(train: Callable[[Callable[[object], None]], object]) -> list[float]:
+    """Seconds of each epoch."""
+    times = [time.perf_counter()]
+    train(lambda _: times.append(time.perf_counter()))
+    return [end - start for start, end in itertools.pairwise(times)]
 
 
 def in_turn(n_rounds: int, *functions: Callable[[], None]) -> list[float]:
@@ -187,7 +207,7 @@ def in_turn(n_rounds: int, *functions: Callable[[], None]) -> list[float]:
 
 
 def compare_memory(folder: Path, options: argparse.Namespace) -> None:
-    print("peak resident memory in MB, survey included: rows, one epoch of (28, 300, 1)")
+    print("peak resident memory in MB, survey included: rows, two epochs of (28, 300, 1)")
     for n_rows in sorted({options.rows // 10, options.rows}):
         command = [sys.executable, __file__, "--rows", str(n_rows), "--measure", "300"]
         command += ["--folder", str(folder), "--readers", str(options.readers)]
@@ -197,17 +217,12 @@ def compare_memory(folder: Path, options: argparse.Namespace) -> None:
 
 
 def measure_memory(options: argparse.Namespace) -> dict[str, float]:
-    """Trains one epoch in this process, and looks at the most memory it has held."""
+    """Trains two epochs in this process, and looks at the most memory it has held."""
     n_files = max(1, options.rows // PER_FILE)
     rows = rows_of(open_source(find_files(options.folder)[:n_files]), options.readers)
-    fit_stream(
-        jax.random.key(1),
-        init_params(jax.random.key(0), (N_FEATURES, options.measure, 1)),
-        lambda epoch: rows.shuffled((1, epoch)),
-        optimizer=SGD,
-        n_epochs=1,
-        batch_size=BATCH_SIZE,
-    )
+    params = init_params(jax.random.key(0), (N_FEATURES, options.measure, 1))
+    with row_store(options.folder) as store:
+        train(params, rows, 2, store)
     # Not of getrusage, which starts with what the parent process held.
     status = Path("/proc/self/status").read_text()
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
