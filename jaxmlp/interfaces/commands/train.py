@@ -499,10 +499,10 @@ def _train_on_stream(
     with _made(parent), opened(data, parent, texts) as source:
         return train_on_stream(
             source,
-            parent,
             recipe,
             rule,
             watch,
+            scratch=parent,
             n_threads=n_threads,
             mesh=mesh,
             checkpoints=checkpoints,

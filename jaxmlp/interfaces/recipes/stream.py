@@ -74,11 +74,11 @@ class Streamed(NamedTuple):
 
 def train_on_stream(
     source: Source,
-    scratch: Path,
     recipe: LectureRecipe,
     rule: Rule = 0.5,
     watch: Watch | None = None,
     *,
+    scratch: Path,
     n_threads: int = 2,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
@@ -93,10 +93,10 @@ def train_on_stream(
 
     Args:
       source: The files.
-      scratch: Folder in which prepared rows may be kept during the run.
       recipe: What is asked for.
       rule: How the threshold is chosen.
       watch: Whom to tell.
+      scratch: Folder in which prepared rows may be kept during the run.
       n_threads: Threads to read on.
       mesh: Devices that share out each mini-batch, or None; of several processes, each
         reads its share of the row groups, and all get the same.
