@@ -45,6 +45,22 @@ def pytest_runtest_teardown():
             gc.collect()
 
 
+_TESTS = Path(__file__).parent
+# Here XLA's code matters: results have the bits of others, memory and products are counted.
+_OPTIMISED = tuple(_TESTS / name for name in ("core", "gradients", "training"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Lets XLA compile without most optimisations, in half the time, where none matter."""
+    is_optimised = any(folder in item.path.parents for folder in _OPTIMISED)
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_optimised:  # nor in processes that the test starts
+            patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", not is_optimised)
+        return (yield)
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     """Floating-point type to compute in; JAX has 64 bits switched on where needed."""
