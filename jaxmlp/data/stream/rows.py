@@ -97,7 +97,7 @@ class PartRows(NamedTuple):
         # As many lanes whatever the threads, so that sums over rows have the same bits.
         lanes = [self._places(groups[i::N_LANES]) for i in range(N_LANES)]
         owners = np.full(len(self.survey.counts), self.process[0])
-        readers = [self._read(lane, owners) for lane in lanes]
+        readers = [self._read(lane, owners, Buffers()) for lane in lanes]
         for rows in take_turns(readers, self.n_threads):
             assert not isinstance(rows, Elsewhere)
             yield rows
@@ -114,10 +114,9 @@ class PartRows(NamedTuple):
         self,
         lane: deque[Place],
         owners: NDArray[np.int64],
-        buffers: Buffers | None = None,
+        buffers: Buffers,
         store: RowStore | None = None,
     ) -> Iterator[Rows | Elsewhere]:
-        buffers = buffers or Buffers()
         while lane:
             first, owner = lane[0], int(owners[lane[0].group])
             if owner != self.process[0]:

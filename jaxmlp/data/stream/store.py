@@ -19,8 +19,8 @@ from jaxmlp.data.tables import one_line
 Rows = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Network input, `(n, p)`, and labels in {0, 1}, `(n,)`."""
 
-Place = tuple[int, int]
-"""A slice: number of its row group, and its own number in that."""
+Key = tuple[int, int]
+"""Of a slice: number of its row group, and its own in that."""
 
 
 @contextmanager
@@ -57,15 +57,15 @@ class RowStore:
         """
         self._file, self._folder, self._room = file, folder, room
         self._end = 0
-        self._entries: dict[Place, tuple[int, tuple[int, ...]]] = {}
+        self._entries: dict[Key, tuple[int, tuple[int, ...]]] = {}
         self._lock = threading.Lock()
 
-    def put(self, place: Place, rows: Rows) -> None:
+    def put(self, key: Key, rows: Rows) -> None:
         """Keeps a slice's rows, if there is room."""
         n_bytes = sum(array.nbytes for array in rows)
         with self._lock:
             is_full = self._file.closed or self._end + n_bytes > self._room
-            if is_full or place in self._entries:
+            if is_full or key in self._entries:
                 return
             try:
                 self._file.seek(self._end)
@@ -75,23 +75,23 @@ class RowStore:
             except OSError:
                 self._give_up()
             else:
-                self._entries[place] = self._end, rows[0].shape
+                self._entries[key] = self._end, rows[0].shape
                 self._end += n_bytes
 
-    def get(self, place: Place, buffers: Buffers) -> Rows | None:
+    def get(self, key: Key, buffers: Buffers) -> Rows | None:
         """A slice's rows, or None if they are not kept.
 
         Args:
-          place: The slice.
+          key: The slice.
           buffers: Lends the memory of the input.
 
         Raises:
           DataError: They cannot be read.
         """
         with self._lock:
-            if place not in self._entries:
+            if key not in self._entries:
                 return None
-            start, shape = self._entries[place]
+            start, shape = self._entries[key]
             X, y = buffers.lend(shape), np.empty(shape[0], np.float32)
             try:
                 self._file.seek(start)
@@ -112,4 +112,5 @@ class RowStore:
 
     def _give_up(self) -> None:
         self._entries.clear()
-        self._file.close()
+        with suppress(OSError):  # nobody needs what it could not write
+            self._file.close()
