@@ -47,17 +47,29 @@ def pytest_runtest_teardown():
 
 _TESTS = Path(__file__).parent
 # Here XLA's code matters: results have the bits of others, memory and products are counted.
-_OPTIMISED = tuple(_TESTS / name for name in ("core", "gradients", "training"))
+_OPTIMISED = tuple(
+    _TESTS / name
+    for name in (
+        "core",
+        "gradients",
+        "training",
+        "privacy",
+        "interfaces/test_model.py",
+        "interfaces/test_train_stream.py",
+    )
+)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Lets XLA compile without most optimisations, in half the time, where none matter."""
-    is_optimised = any(folder in item.path.parents for folder in _OPTIMISED)
+    is_fast = not any(item.path.is_relative_to(place) for place in _OPTIMISED)
+    if is_fast != jax.config.read("jax_disable_most_optimizations"):
+        jax.clear_caches()  # which do not tell programs apart by it
+        jax.config.update("jax_disable_most_optimizations", is_fast)
     with pytest.MonkeyPatch.context() as patch:
-        if not is_optimised:  # nor in processes that the test starts
+        if is_fast:  # also in processes that the test starts
             patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        jax.config.update("jax_disable_most_optimizations", not is_optimised)
         return (yield)
 
 

@@ -196,6 +196,13 @@ def test_each_row_is_prepared_once_where_there_is_room(
 
 
 @pytest.mark.usefixtures("bare")
+def test_one_epoch_keeps_nothing(rows, cli, tmp_path, monkeypatch):
+    monkeypatch.delattr(stream, "row_store")
+    flags = (*FLAGS, "--epochs", "1", "--out", tmp_path / "model", "--quiet")
+    assert cli("train", rows / "one", *flags) == (0, "", "")
+
+
+@pytest.mark.usefixtures("bare")
 def test_other_row_groups_change_the_order_alone(whole, rows, cli, tmp_path):
     out = tmp_path / "model"
     assert cli("train", rows / "other", *FLAGS, "--out", out).code == 0

@@ -97,7 +97,8 @@ class PartRows(NamedTuple):
         # As many lanes whatever the threads, so that sums over rows have the same bits.
         lanes = [self._places(groups[i::N_LANES]) for i in range(N_LANES)]
         owners = np.full(len(self.survey.counts), self.process[0])
-        readers = [self._read(lane, owners, Buffers()) for lane in lanes]
+        buffers = Buffers()
+        readers = [self._read(lane, owners, buffers) for lane in lanes]
         for rows in take_turns(readers, self.n_threads):
             assert not isinstance(rows, Elsewhere)
             yield rows

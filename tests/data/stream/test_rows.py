@@ -9,8 +9,9 @@ from jaxmlp.data.stream import rows as stream_rows
 from jaxmlp.data.stream import source
 from jaxmlp.data.stream.parts import TEST, TRAIN, VALIDATION
 from jaxmlp.data.stream.rows import Elsewhere, PartRows
-from jaxmlp.data.stream.store import row_store
+from jaxmlp.data.stream.store import RowStore, row_store
 from tests.data.stream.conftest import look, make_rows, write_parts
+from tests.data.stream.test_store import Disk
 from tests.data.stream.test_survey import parts_of
 
 LAYOUTS = {
@@ -123,6 +124,19 @@ def test_rows_that_are_kept_are_those_of_the_files(found, tmp_path, n_threads):
             X_kept, y_kept = whole(rows.shuffled((1, epoch), skip, store))
             np.testing.assert_array_equal(X_kept, X)
             np.testing.assert_array_equal(y_kept, y)
+
+
+def test_the_disk_may_become_full_in_mid_epoch(found, tmp_path, monkeypatch):
+    rows = PartRows(found, found.preprocessor, n_threads=3)
+    room = 4 * (found.preprocessor.n_inputs + 1) * rows.n_rows // 2
+    with Disk(tmp_path / "file", room, tells=True) as disk:
+        store = RowStore(disk, tmp_path, 10**9)
+        for epoch in range(3):
+            X, y = whole(rows.shuffled((1, epoch)))
+            X_kept, y_kept = whole(rows.shuffled((1, epoch), 0, store))
+            np.testing.assert_array_equal(X_kept, X)
+            np.testing.assert_array_equal(y_kept, y)
+        assert disk.closed
 
 
 def test_rows_that_are_kept_are_not_read_again(found, tmp_path, monkeypatch):
