@@ -62,7 +62,7 @@ _OPTIMISED = tuple(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Lets XLA compile without most optimisations, in half the time, where none matter."""
+    """Lets XLA compile without most optimisations, which is faster, where none matter."""
     is_fast = not any(item.path.is_relative_to(place) for place in _OPTIMISED)
     if is_fast != jax.config.read("jax_disable_most_optimizations"):
         jax.clear_caches()  # which do not tell programs apart by it
