@@ -403,6 +403,14 @@ def test_float32_columns_are_computed_in_float32(center, scale, marks_missing):
     )  # ten roundings of 3 in float32
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_one_value_far_out_is_bent_to_three(dtype, sign):
+    rule = NumericRule("x", 0.0, 0.0, 1e-3, marks_missing=False)
+    X = encode(rule, np.array([0, 1e-3, sign * np.finfo(dtype).max], dtype))
+    np.testing.assert_allclose(X[:, 0], [0, 0.9**0.5, 3 * sign], rtol=1e-6)
+
+
 def test_narrow_types_keep_their_width():
     table = pa.table(
         {

@@ -17,6 +17,8 @@ SLICE_ROWS = 2**16
 """Most rows read at once."""
 
 _SLICE_VALUES = 2**24  # so that a slice of a wide table is no larger
+_SLICES_AT_ONCE = 2  # a tenth faster than each alone
+_BUFFER = 2**20  # bytes
 _ENDINGS = (
     ".parquet",
     *(
@@ -52,12 +54,14 @@ class Group(NamedTuple):
       number: Its number in the file.
       n_rows: Its rows.
       first_row: Rows before it in the file.
+      column_bytes: Bytes in the file of the column with most.
     """
 
     file: File
     number: int
     n_rows: int
     first_row: int
+    column_bytes: int
 
 
 class Source(NamedTuple):
@@ -167,6 +171,8 @@ def open_source(paths: Sequence[Path], origins: Sequence[Path] | None = None) ->
         try:
             with pyarrow.parquet.ParquetFile(at) as parquet:
                 metadata, schema = parquet.metadata, parquet.schema_arrow
+                numbers = range(metadata.num_row_groups)
+                sizes = [_sizes_of(metadata.row_group(number)) for number in numbers]
         except (OSError, pa.ArrowException) as error:
             raise DataError(
                 f"{path}: not a readable Parquet file: {one_line(error)}"
@@ -175,15 +181,20 @@ def open_source(paths: Sequence[Path], origins: Sequence[Path] | None = None) ->
         check_names(path, schema.names, first.names, origins[0])
         schemas.append(schema.remove_metadata())
         first_row = 0
-        for number in range(metadata.num_row_groups):
-            n_rows = metadata.row_group(number).num_rows
+        for number, (n_rows, column_bytes) in enumerate(sizes):
             if n_rows:
-                groups.append(Group(file, number, n_rows, first_row))
+                groups.append(Group(file, number, n_rows, first_row, column_bytes))
             first_row += n_rows
     if not groups:
         raise DataError(f"{origins[0]}: the table has no rows")
     schema = _unify(schemas, origins)
     return Source(tuple(groups), schema, count_slice_rows(len(schema)))
+
+
+def _sizes_of(group: pyarrow.parquet.RowGroupMetaData) -> tuple[int, int]:
+    """Rows, and bytes in the file of the column with most."""
+    columns = map(group.column, range(group.num_columns))
+    return group.num_rows, max((each.total_compressed_size for each in columns), default=0)
 
 
 def count_slice_rows(n_columns: int) -> int:
@@ -194,7 +205,7 @@ def count_slice_rows(n_columns: int) -> int:
 def read_slices(
     source: Source, group: Group, columns: Sequence[str], start: int = 0
 ) -> Iterator[pa.Table]:
-    """Reads a row group slice by slice; in memory is one, and pages of the file.
+    """Reads a row group slice by slice; in memory are two, and a part of the file's bytes.
 
     Args:
       source: What it belongs to.
@@ -208,15 +219,19 @@ def read_slices(
     check_unchanged(group.file)
     n_seen, held = 0, pa.Table.from_batches([], _part(source.schema, columns))
     try:
-        # Otherwise all of the group's bytes are read before its first row.
+        # A buffer for each column costs a copy; without, all of a column's bytes in the
+        # group are read before its first row.
         with pyarrow.parquet.ParquetFile(
             group.file.path,
-            buffer_size=2**20,
+            buffer_size=_BUFFER if group.column_bytes > _BUFFER else 0,
             pre_buffer=False,
             page_checksum_verification=True,  # of files that have them
         ) as parquet:
             batches = parquet.iter_batches(
-                source.slice_rows, [group.number], list(columns), use_threads=False
+                _SLICES_AT_ONCE * source.slice_rows,
+                [group.number],
+                list(columns),
+                use_threads=False,
             )
             for batch in batches:
                 table = pa.Table.from_batches([batch]).select(list(columns))

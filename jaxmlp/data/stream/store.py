@@ -21,6 +21,8 @@ Rows = tuple[NDArray[np.float32], NDArray[np.float32]]
 Key = tuple[int, int]
 """Of a slice: number of its row group, and its own in that."""
 
+_PIECE = 2**17  # bytes written or read at once
+
 
 class _Entry(NamedTuple):
     start: int
@@ -128,10 +130,10 @@ class RowStore:
 
 
 def _repeat(action: Callable[[memoryview], int | None], array: NDArray[np.float32]) -> None:
-    """Writes or reads all of an array; the system takes 2 GiB at once."""
+    """Writes or reads all of an array, in pieces: all at once can take much longer."""
     rest = array.reshape(-1).view(np.uint8)
     while len(rest):
-        n_bytes = action(rest.data)
+        n_bytes = action(rest[:_PIECE].data)
         if not n_bytes:
             raise OSError("the file does not go on")
         rest = rest[n_bytes:]

@@ -102,13 +102,15 @@ def test_a_slice_holds_no_more_memory_than_its_rows(tmp_path, monkeypatch):
     """Of a row group that no memory holds, one slice after the other."""
     monkeypatch.setattr(source, "SLICE_ROWS", 1000)
     n = 2_000_000
-    table = pa.table({"a": np.random.default_rng(0).normal(size=n)})
+    values = np.random.default_rng(0).normal(size=n)
+    table = pa.table({"a": values})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=n)
     found = open_source([tmp_path / "t.parquet"])
     before, most = pa.total_allocated_bytes(), 0
-    for _ in read_slices(found, found.groups[0], ["a"]):
+    for i, piece in enumerate(read_slices(found, found.groups[0], ["a"])):
+        np.testing.assert_array_equal(piece["a"], values[1000 * i : 1000 * (i + 1)])
         most = max(most, pa.total_allocated_bytes() - before)
-    assert most < table.nbytes / 2
+    assert (1000 * (i + 1), most < table.nbytes / 2) == (n, True)
 
 
 def test_groups_without_rows(tmp_path):
