@@ -17,7 +17,6 @@ SLICE_ROWS = 2**16
 """Most rows read at once."""
 
 _SLICE_VALUES = 2**24  # so that a slice of a wide table is no larger
-_SLICES_AT_ONCE = 2  # a tenth faster than each alone
 _BUFFER = 2**20  # bytes
 _ENDINGS = (
     ".parquet",
@@ -197,9 +196,9 @@ def _sizes_of(group: pyarrow.parquet.RowGroupMetaData) -> tuple[int, int]:
     return group.num_rows, max((each.total_compressed_size for each in columns), default=0)
 
 
-def count_slice_rows(n_columns: int) -> int:
-    """Rows of a slice of a table with so many columns."""
-    return max(1, min(SLICE_ROWS, _SLICE_VALUES // max(1, n_columns)))
+def count_slice_rows(n_columns: int, at_once: int = 1) -> int:
+    """Rows of a slice of a table with so many columns, or of some of a narrow table."""
+    return max(1, min(at_once * SLICE_ROWS, _SLICE_VALUES // max(1, n_columns)))
 
 
 def read_slices(
@@ -228,7 +227,7 @@ def read_slices(
             page_checksum_verification=True,  # of files that have them
         ) as parquet:
             batches = parquet.iter_batches(
-                _SLICES_AT_ONCE * source.slice_rows,
+                count_slice_rows(len(source.schema), at_once=2),  # a tenth faster
                 [group.number],
                 list(columns),
                 use_threads=False,
