@@ -130,7 +130,9 @@ def _leave_nothing_behind(folder: Path) -> None:
         with _starting:
             for process in _started:
                 process.kill()
-                process.wait()
+                # Not its wait: the one that the signal has interrupted holds its lock.
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, 0)
             shutil.rmtree(folder, ignore_errors=True)
             os._exit(128 + number)
 
@@ -326,8 +328,6 @@ def start(
     suffix: str = "",
 ) -> Start:
     """Starts the command in a folder of its own: its files, temporary ones, its home."""
-    for name in ("work", "temporary", "home"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "jaxmlp", "train"]
     command += [str(settings.data / kind / f"part-*.{kind}"), "--stream", *settings.flags]
     environment = os.environ | {
@@ -338,15 +338,18 @@ def start(
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    before = frozenset(_checkpoints(folder))
     out, err = (folder / f"{name}{suffix}.txt" for name in ("out", "err"))
-    with out.open("wb") as out_file, err.open("wb") as err_file, _starting:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_starting)  # also before a folder is made: a signal removes all
+        for name in ("work", "temporary", "home"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        before = frozenset(_checkpoints(folder))
         process = subprocess.Popen(
             [*command, *flags],
             cwd=folder / "work",
             env=environment,
-            stdout=out_file,
-            stderr=err_file,
+            stdout=stack.enter_context(out.open("wb")),
+            stderr=stack.enter_context(err.open("wb")),
         )
         _started.append(process)
     return Start(process, folder, before)
