@@ -13,7 +13,7 @@ Writes 20,000,000 rows of 28 float32 features (about 2.3 GB; kept if FOLDER is g
 
     python scripts/bench_stream.py [--rows 20000000] [--folder FOLDER] [--rounds 3]
 
-All rows in memory take about 6 GB.
+Training on all rows in memory takes 8 GB.
 """
 
 import argparse
