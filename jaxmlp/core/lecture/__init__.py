@@ -12,6 +12,10 @@ transpose in between is `Theta.from_params` and `Theta.to_params`.
 The loss is computed from ŷ, as the lecture writes it, for reading. It is infinite where ŷ
 has rounded to the wrong end; `jaxmlp.bce_with_logits` is what training uses.
 
+Readers who write these functions themselves find out by `check_forward_one`,
+`check_backward_one`, `check_backward`, `check_sgd_update` and `check_init` which equation
+is wrong, if one is.
+
 Where the lecture's text slips, this is what is meant:
 
 * Objective function III: the second term is :math:`(1 - y_i) \log(1 - \hat y_i)`; the index
@@ -43,6 +47,13 @@ from jaxmlp.core.lecture.backward import (
     dL_dz,
     dyhat_dz,
 )
+from jaxmlp.core.lecture.checks import (
+    check_backward,
+    check_backward_one,
+    check_forward_one,
+    check_init,
+    check_sgd_update,
+)
 from jaxmlp.core.lecture.forward import Forward, Theta, forward_one, relu, sigmoid
 from jaxmlp.core.lecture.minibatch import (
     minibatch_loop,
@@ -61,6 +72,11 @@ __all__ = [
     "Theta",
     "backward_one",
     "backward_recap",
+    "check_backward",
+    "check_backward_one",
+    "check_forward_one",
+    "check_init",
+    "check_sgd_update",
     "dL_dW1",
     "dL_dW2",
     "dL_da",
