@@ -1,19 +1,38 @@
 """Executes the notebooks from a clean kernel and stores their outputs.
 
 python scripts/run_notebooks.py
+python scripts/run_notebooks.py notebooks/03_sgd.ipynb
+
+A cell with the tag `exercise` is for the reader to write. Where it is executed with its
+solution, the solution is the Python block that the next Markdown cell folds away, and the
+cell after it is the check, which has the tag `raises-exception` as long as the exercise is
+not solved.
 """
 
+import argparse
+import re
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+_SOLUTION = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.DOTALL)
 
 
-def execute(path: Path) -> nbformat.NotebookNode:
-    """Runs a notebook; an error in a cell is raised. Keeps no trace of time or machine."""
+def execute(path: Path, *, solve: bool = False) -> nbformat.NotebookNode:
+    """Runs a notebook; an error in a cell that is not tagged for it is raised.
+
+    Args:
+      path: The notebook.
+      solve: Whether to run each exercise's check a second time, with the solution.
+
+    Returns:
+      The notebook with its outputs, and no trace of time or machine.
+    """
     notebook = nbformat.read(path, as_version=4)
+    if solve:
+        add_solutions(notebook)
     NotebookClient(
         notebook, timeout=120, record_timing=False, kernel_name="python3"
     ).execute()
@@ -21,8 +40,39 @@ def execute(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
+def add_solutions(notebook: nbformat.NotebookNode) -> None:
+    """Puts, after each exercise's check, its solution and the check once more."""
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if "check" in tags(cell):
+            solution = solution_of(notebook, cell)
+            cells.append(nbformat.v4.new_code_cell(solution))
+            cells.append(nbformat.v4.new_code_cell(cell.source))
+    notebook.cells = cells
+
+
+def solution_of(notebook: nbformat.NotebookNode, check: nbformat.NotebookNode) -> str:
+    """The code that is folded away in the Markdown cell before a check."""
+    place = notebook.cells.index(check)
+    exercise, fold = notebook.cells[place - 2 : place]
+    found = _SOLUTION.search(fold.source)
+    if "exercise" not in tags(exercise) or found is None:
+        raise ValueError(f"no exercise with a solution before the check {check.source!r}")
+    return found[1]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    """Tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
 def main() -> None:
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("notebook", nargs="*", type=Path, help="by default all")
+    for path in parser.parse_args().notebook or sorted(NOTEBOOKS.glob("*.ipynb")):
         nbformat.write(execute(path), path)
         print(path.name)
 
