@@ -35,6 +35,7 @@ from jaxmlp.interfaces.commands.console import (
 from jaxmlp.interfaces.commands.export import export
 from jaxmlp.interfaces.commands.peers import say_farewell
 from jaxmlp.interfaces.commands.pictures import check_picture_name, draw_norms
+from jaxmlp.interfaces.commands.playground import playground
 from jaxmlp.interfaces.commands.processes import leave
 from jaxmlp.interfaces.commands.report import report
 from jaxmlp.interfaces.commands.signals import Ended, handling
@@ -241,6 +242,7 @@ app.command()(audit)
 app.command()(explain)
 app.command()(export)
 app.command()(report)
+app.command()(playground)
 
 
 def run() -> None:

@@ -90,8 +90,11 @@ class Browser:
         )
 
     def prefer(self, scheme: str) -> None:
-        """Asks for the dark or the light scheme of colours."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        """Asks for the dark or the light scheme of colours, and for little motion."""
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},  # clicks would miss
+        ]
         self.send("Emulation.setEmulatedMedia", features=features)
 
     def evaluate(self, script: str) -> Any:
@@ -99,6 +102,43 @@ class Browser:
         found = self.send("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def complaints(self) -> list[dict[str, Any]]:
+        """Errors and messages of the page since it was opened."""
+        self.evaluate("1")  # whatever was still under way has been told by now
+        methods = {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"}
+        return [event for event in self.events if event["method"] in methods]
+
+    def requests(self) -> list[str]:
+        """Addresses that the page asked for since it was opened, its own the first."""
+        self.evaluate("1")
+        return [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
+
+    def click(self, x: float, y: float) -> None:
+        """Presses and releases the mouse at a place of the window."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
+            )
+
+    def press(self, key: str) -> None:
+        """Presses and releases a key, named as JavaScript's `KeyboardEvent.key`."""
+        codes = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        codes |= {"Tab": 9, " ": 32, "Home": 36, "End": 35}
+        text = key if len(key) == 1 else ""
+        for kind in ("keyDown", "keyUp"):
+            self.send(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key if len(key) > 1 else "",
+                windowsVirtualKeyCode=codes.get(key, ord(key[0])),
+                text=text if kind == "keyDown" else "",
+            )
 
     def screenshot(self) -> bytes:
         """The whole page as PNG."""
@@ -127,3 +167,15 @@ class Browser:
         if "method" in message:
             self.events.append(message)
         return message
+
+
+def luminance(colour):
+    """Relative luminance of `rgb(r, g, b)`, as the contrast of WCAG takes it."""
+    parts = [int(part) / 255 for part in colour[4:-1].split(",")]
+    r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(one, other):
+    low, high = sorted((one, other))
+    return (high + 0.05) / (low + 0.05)

@@ -67,6 +67,17 @@ def progress(*, quiet: bool) -> Iterator[Callable[[Any], None] | None]:
         yield show
 
 
+@contextmanager
+def counting(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Shows a bar on standard error, a step for each call, if it is a terminal."""
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
 def print_columns(data: Prepared) -> None:
     """Prints what each column is taken for, before training."""
     console = Console(highlight=False)
