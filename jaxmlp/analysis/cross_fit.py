@@ -27,9 +27,9 @@ def encodings(X: NDArray[Any]) -> list[NDArray[np.float32]]:
     r"""Two views of the features: standardised, and with piecewise-linear columns beside.
 
     A column with more than two values gets, for each of eight bins between its quantiles,
-    the share of the bin that a value has passed, :math:`\min(\max((x - k_j) / (k_{j+1} -
-    k_j), 0), 1)`, so that the first layer can bend it; both views bend tails by
-    :math:`x / \sqrt{1 + (x / 3)^2}`.
+    the share of the bin that a value has passed, $\min(\max((x - k_j) / (k_{j+1} -
+    k_j), 0), 1)$, so that the first layer can bend it; both views bend tails by
+    $x / \sqrt{1 + (x / 3)^2}$.
 
     Source:
       Gorishniy, Rubachev and Babenko (2022), arXiv 2203.05556.

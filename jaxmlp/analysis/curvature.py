@@ -41,13 +41,13 @@ class Training(NamedTuple):
     r"""What the training rows say, in the Gauss-Newton model.
 
     Attributes:
-      solver: Applies the inverse of :math:`H`, with the rows
-        :math:`S_i = \sqrt{d_i}\,\nabla z_i`, :math:`d_i = c_i\,\hat y_i (1 - \hat y_i)`,
-        :math:`c_i` the row's share in the mean loss.
+      solver: Applies the inverse of $H$, with the rows
+        $S_i = \sqrt{d_i}\,\nabla z_i$, $d_i = c_i\,\hat y_i (1 - \hat y_i)$,
+        $c_i$ the row's share in the mean loss.
       logits: `(n,)`.
-      working: :math:`t_i = c_i (\hat y_i - y_i) / \sqrt{d_i}`, `(n,)`: the gradient of
-        the row's part of the mean loss is :math:`t_i S_i`.
-      gap: :math:`(\hat y_i - y_i) / (\hat y_i (1 - \hat y_i))`, `(n,)`.
+      working: $t_i = c_i (\hat y_i - y_i) / \sqrt{d_i}$, `(n,)`: the gradient of
+        the row's part of the mean loss is $t_i S_i$.
+      gap: $(\hat y_i - y_i) / (\hat y_i (1 - \hat y_i))$, `(n,)`.
       total_weight: n, or the sum of the sample weights.
     """
 
@@ -161,9 +161,9 @@ class CurvedRows(NamedTuple):
 
     Attributes:
       losses: Cross-entropy of each row, `(n,)`.
-      share: :math:`c_i`, its share in the mean loss, `(n,)`.
+      share: $c_i$, its share in the mean loss, `(n,)`.
       total_weight: n, or the sum of the sample weights.
-      rows: :math:`S_i = \sqrt{d_i}\,\nabla z_i`.
+      rows: $S_i = \sqrt{d_i}\,\nabla z_i$.
     """
 
     losses: jax.Array
@@ -207,7 +207,7 @@ def _prepare(
 
 
 def newton_gap(logits: jax.Array, y: ArrayLike) -> jax.Array:
-    r""":math:`(\hat y_i - y_i) / (\hat y_i (1 - \hat y_i))`, `(n,)`, finite."""
+    r"""$(\hat y_i - y_i) / (\hat y_i (1 - \hat y_i))$, `(n,)`, finite."""
     return _residual(logits, y) / _spread(logits)
 
 
@@ -217,13 +217,13 @@ def without_themselves(leverages: jax.Array, gap: jax.Array) -> jax.Array:
 
 
 def _residual(logits: jax.Array, y: ArrayLike) -> jax.Array:
-    r""":math:`\hat y_i - y_i`, to rounding where it is next to 0 too."""
+    r"""$\hat y_i - y_i$, to rounding where it is next to 0 too."""
     sign = 2 * jnp.asarray(y, logits.dtype) - 1
     return -sign * jax.nn.sigmoid(-sign * logits)
 
 
 def _spread(logits: jax.Array) -> jax.Array:
-    r""":math:`\hat y_i (1 - \hat y_i)`, from a little above 0.
+    r"""$\hat y_i (1 - \hat y_i)$, from a little above 0.
 
     So little that H keeps all its digits, and so much that the row's scale, and quotients
     by it, are numbers: a row far on the wrong side is one with a residual.

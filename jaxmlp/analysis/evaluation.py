@@ -52,8 +52,8 @@ def retrain(
 ) -> Params:
     r"""Trains on from a network once for each set of row weights, as one program.
 
-    Each run minimises :math:`\frac1n \sum_i w_i \ell_i + \frac{\lambda}{2} \lVert \theta
-    \rVert^2` from the same parameters, as `optimum` does; weight 0 removes a row. The
+    Each run minimises $\frac1n \sum_i w_i \ell_i + \frac{\lambda}{2} \lVert \theta
+    \rVert^2$ from the same parameters, as `optimum` does; weight 0 removes a row. The
     brute force that `influence` is held against.
 
     Args:

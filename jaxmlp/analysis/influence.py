@@ -48,22 +48,26 @@ def influence(
     the other rows. Damping: none beside λ. In the Gauss-Newton model, linear in the
     parameters, whose matrix is
 
-    .. math:: H = \sum_i d_i \nabla z_i \nabla z_i^\top + \lambda I, \qquad
-      d_i = c_i\,\hat y_i (1 - \hat y_i), \quad c_i = \tfrac1n
-      \;\text{ or }\; \tfrac{w_i}{\sum_j w_j}
+    $$
+    H = \sum_i d_i \nabla z_i \nabla z_i^\top + \lambda I, \qquad
+    d_i = c_i\,\hat y_i (1 - \hat y_i), \quad c_i = \tfrac1n
+    \;\text{ or }\; \tfrac{w_i}{\sum_j w_j}
+    $$
 
     removing row i changes the logit of query q by
 
-    .. math:: \Delta_{qi} = \nabla z_q^\top H^{-1} \nabla z_i \;
-      \frac{c_i (\hat y_i - y_i)}{1 - h_i}, \qquad
-      h_i = d_i \nabla z_i^\top H^{-1} \nabla z_i
+    $$
+    \Delta_{qi} = \nabla z_q^\top H^{-1} \nabla z_i \;
+    \frac{c_i (\hat y_i - y_i)}{1 - h_i}, \qquad
+    h_i = d_i \nabla z_i^\top H^{-1} \nabla z_i
+    $$
 
     which is one Newton step from the optimum of all rows; first order is the same without
-    the leverage :math:`h_i`. Removing a group takes the matrix of its rows in the place of
-    :math:`1 - h_i`.
+    the leverage $h_i$. Removing a group takes the matrix of its rows in the place of
+    $1 - h_i$.
 
     Exact for that model at the given parameters, not for retraining. It assumes them to be
-    a minimum of the loss with :math:`\frac{\lambda}{2} \lVert \theta \rVert^2` of weights
+    a minimum of the loss with $\frac{\lambda}{2} \lVert \theta \rVert^2$ of weights
     and biases (see `optimum`); elsewhere, what further training would have changed
     anyway is left out.
 
@@ -100,7 +104,7 @@ def influence(
       1e-8 of the greatest value, also for rows whose curvature underflows. Under `jit`,
       `vmap` and differentiation as without, values checked where there are any.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (2, 4, 1))

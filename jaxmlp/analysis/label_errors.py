@@ -52,11 +52,13 @@ def label_errors(key: jax.Array, X: ArrayLike, y: ArrayLike) -> LabelErrors:
     the labels best. Three rounds: the first learns the given labels; each further one
     learns the probability that a label is right, given what the round before says of it.
 
-    With :math:`\eta_i` the probability of the given label by networks that did not see
+    With $\eta_i$ the probability of the given label by networks that did not see
     it, and ρ the noise rate, the same for both labels,
 
-    .. math:: P(\text{wrong}_i) =
-      \frac{\rho\,(1 - \eta_i)}{\rho\,(1 - \eta_i) + (1 - \rho)\,\eta_i}
+    $$
+    P(\text{wrong}_i) =
+    \frac{\rho\,(1 - \eta_i)}{\rho\,(1 - \eta_i) + (1 - \rho)\,\eta_i}
+    $$
 
     ρ is the share of given labels that contradict the surest fifth of the predictions of
     label 0 or of label 1, whichever contradict less.
@@ -126,7 +128,7 @@ def label_errors_from_logits(logits: ArrayLike, y: ArrayLike) -> LabelErrors:
       ValueError: The shapes do not match, a logit is not finite, a label neither 0 nor 1,
         or all are the same.
 
-    Example:
+    Examples:
       >>> found = label_errors_from_logits([4.0, -4.0] * 20 + [4.0], [1, 0] * 20 + [0])
       >>> int(found.order[0])
       40

@@ -51,13 +51,15 @@ def laplace(
 ) -> Laplace:
     r"""Mean and variance of each query's logit in the linearised Laplace approximation.
 
-    .. math:: z_q \sim \mathcal{N}\!\left(z_q(\hat\theta),\;
-      \nabla z_q^\top (N H)^{-1} \nabla z_{q'}\right), \qquad
-      H = \sum_i d_i \nabla z_i \nabla z_i^\top + \lambda I
+    $$
+    z_q \sim \mathcal{N}\!\left(z_q(\hat\theta),\;
+    \nabla z_q^\top (N H)^{-1} \nabla z_{q'}\right), \qquad
+    H = \sum_i d_i \nabla z_i \nabla z_i^\top + \lambda I
+    $$
 
     with the d of `influence` and N the number of rows (or their total weight): the
     posterior of the parameters is a Gaussian around them, whose prior, with which the
-    penalised mean loss is the log posterior, has the variance :math:`1 / (N \lambda)`.
+    penalised mean loss is the log posterior, has the variance $1 / (N \lambda)$.
     Full covariance, of all layers, exact for the network linearised at its parameters.
 
     Args:
@@ -79,7 +81,7 @@ def laplace(
     Raises:
       ValueError: As in `influence`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (2, 4, 1))
@@ -125,11 +127,11 @@ def _laplace(
 
 
 def mean_sigmoid(mean: jax.Array, variance: jax.Array) -> jax.Array:
-    r"""Average of the sigmoid over a Gaussian, :math:`\operatorname{E} \sigma(z)`.
+    r"""Average of the sigmoid over a Gaussian, $\operatorname{E} \sigma(z)$.
 
     By the trapezoidal rule, which is exact to rounding here: over the Gaussian where it
     is narrower than the sigmoid's slope, else over the slope,
-    :math:`\int \sigma'(t)\, \Phi((\mu - t) / s)\, dt`.
+    $\int \sigma'(t)\, \Phi((\mu - t) / s)\, dt$.
 
     Args:
       mean: Means μ, `(m,)`.

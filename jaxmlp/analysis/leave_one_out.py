@@ -30,8 +30,10 @@ def leave_one_out(
 ) -> jax.Array:
     r"""Logit of each training row, had the network been trained without it.
 
-    .. math:: z_i + \frac{h_i}{1 - h_i} \cdot
-      \frac{\hat y_i - y_i}{\hat y_i (1 - \hat y_i)}
+    $$
+    z_i + \frac{h_i}{1 - h_i} \cdot
+    \frac{\hat y_i - y_i}{\hat y_i (1 - \hat y_i)}
+    $$
 
     The diagonal of `influence` (one Newton step), added to the logits, without the n × n
     matrix of all influences; with the same assumptions. Where its sign contradicts the
@@ -52,7 +54,7 @@ def leave_one_out(
     Raises:
       ValueError: As in `influence`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (2, 4, 1))
@@ -84,7 +86,7 @@ def self_influence(
 
     The diagonal of `influence` with `output="loss"`, never negative up to rounding: high
     for rows that are predicted right only because they were learned by heart. At first
-    order, :math:`c_i (\hat y_i - y_i)^2\, \nabla z_i^\top H^{-1} \nabla z_i`.
+    order, $c_i (\hat y_i - y_i)^2\, \nabla z_i^\top H^{-1} \nabla z_i$.
 
     Args:
       params: Network parameters; float64 is recommended.

@@ -47,8 +47,10 @@ def optimum(
 ) -> Optimum:
     r"""Brings a network to a minimum of its penalised loss.
 
-    .. math:: \sum_i c_i \ell_i + \frac{\lambda}{2} \lVert \theta \rVert^2, \qquad
-      c_i = \tfrac1n \;\text{ or }\; \tfrac{w_i}{\sum_j w_j}
+    $$
+    \sum_i c_i \ell_i + \frac{\lambda}{2} \lVert \theta \rVert^2, \qquad
+    c_i = \tfrac1n \;\text{ or }\; \tfrac{w_i}{\sum_j w_j}
+    $$
 
     Weights and biases are penalised, as `influence` and `laplace` assume. All rows at
     each step: first L-BFGS, at most a tenth of the steps, which ends where line searches
@@ -69,7 +71,7 @@ def optimum(
     Raises:
       ValueError: An argument is not what it should be.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (2, 1))

@@ -1,6 +1,6 @@
 r"""Three ways to apply the inverse of a damped Gauss-Newton matrix.
 
-All work on the matrix :math:`H = S^\top S + \lambda I` of the rows :math:`S` of logit
+All work on the matrix $H = S^\top S + \lambda I$ of the rows $S$ of logit
 gradients scaled by the roots of their curvature, and answer the same four questions:
 `cross`, `leverages`, `variance` and `covariance`. They differ in what they factorise.
 """
@@ -40,7 +40,7 @@ MOST_ITERATIONS = 10_000
 
 
 class Solver(Protocol):
-    r"""What is asked of :math:`H^{-1}`; F has the rows of `factors`.
+    r"""What is asked of $H^{-1}$; F has the rows of `factors`.
 
     `rows` are the training rows S.
     """
@@ -51,15 +51,15 @@ class Solver(Protocol):
         ...
 
     def cross(self, factors: Factors) -> jax.Array:
-        r""":math:`F H^{-1} S^\top`, `(m, n)`."""
+        r"""$F H^{-1} S^\top$, `(m, n)`."""
         ...
 
     def leverages(self) -> jax.Array:
-        r"""Diagonal of :math:`S H^{-1} S^\top`, `(n,)`, each in [0, 1)."""
+        r"""Diagonal of $S H^{-1} S^\top$, `(n,)`, each in [0, 1)."""
         ...
 
     def covariance(self, factors: Factors) -> jax.Array:
-        r""":math:`F H^{-1} F^\top`, `(m, m)`."""
+        r"""$F H^{-1} F^\top$, `(m, m)`."""
         ...
 
     def variance(self, factors: Factors) -> jax.Array:
@@ -70,11 +70,13 @@ class Solver(Protocol):
 class GramSolver(NamedTuple):
     r"""In function space, by Woodbury's identity.
 
-    .. math:: H^{-1} = \left(I - S^\top A^{-1} S\right) / \lambda, \qquad
-      A = S S^\top + \lambda I = L L^\top
+    $$
+    H^{-1} = \left(I - S^\top A^{-1} S\right) / \lambda, \qquad
+    A = S S^\top + \lambda I = L L^\top
+    $$
 
-    so that :math:`F H^{-1} S^\top = F S^\top A^{-1}` and
-    :math:`S H^{-1} S^\top = I - \lambda A^{-1}`. No array has P columns.
+    so that $F H^{-1} S^\top = F S^\top A^{-1}$ and
+    $S H^{-1} S^\top = I - \lambda A^{-1}$. No array has P columns.
 
     Attributes:
       rows: S.
@@ -133,7 +135,7 @@ class GramSolver(NamedTuple):
 
 
 class ParameterSolver(NamedTuple):
-    r"""In parameter space: :math:`H = S^\top S + \lambda I = L L^\top`.
+    r"""In parameter space: $H = S^\top S + \lambda I = L L^\top$.
 
     Attributes:
       rows: S.
@@ -171,7 +173,7 @@ class ParameterSolver(NamedTuple):
 class IterativeSolver(NamedTuple):
     r"""Without a matrix: conjugate gradients on products with factors.
 
-    Each product :math:`H v = S^\top (S v) + \lambda v` is a directional derivative and a
+    Each product $H v = S^\top (S v) + \lambda v$ is a directional derivative and a
     weighted sum; each row of F takes one solution. Where it does not converge, what is
     asked is not a number.
 
@@ -266,7 +268,7 @@ def make_solver(name: str, rows: Factors, l2: jax.Array) -> Solver:
 
 
 def gram_in_parameters(rows: Factors) -> jax.Array:
-    r""":math:`S^\top S`, `(P, P)`."""
+    r"""$S^\top S$, `(P, P)`."""
 
     def of_block(block: Factors) -> jax.Array:
         J = matrix(block)

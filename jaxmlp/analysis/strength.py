@@ -34,7 +34,7 @@ class Evidence(NamedTuple):
     Attributes:
       l2: Strength λ, given or chosen.
       log_marginal_likelihood: In nats, of all rows together.
-      n_effective: :math:`\gamma = \sum_k e_k / (e_k + \lambda)` over the eigenvalues of
+      n_effective: $\gamma = \sum_k e_k / (e_k + \lambda)$ over the eigenvalues of
         the undamped matrix: how many parameters the data determine.
     """
 
@@ -54,13 +54,15 @@ def evidence(
 ) -> Evidence:
     r"""Laplace approximation of the log marginal likelihood, and the penalty it favours.
 
-    .. math:: \log p(y) \approx -N \Big(\sum_i c_i \ell_i
-      + \frac{\lambda}{2} \lVert \theta \rVert^2\Big)
-      - \frac12 \sum_k \log\Big(1 + \frac{e_k}{\lambda}\Big)
+    $$
+    \log p(y) \approx -N \Big(\sum_i c_i \ell_i
+    + \frac{\lambda}{2} \lVert \theta \rVert^2\Big)
+    - \frac12 \sum_k \log\Big(1 + \frac{e_k}{\lambda}\Big)
+    $$
 
-    with the eigenvalues e of :math:`\sum_i d_i \nabla z_i \nabla z_i^\top`. At fixed
+    with the eigenvalues e of $\sum_i d_i \nabla z_i \nabla z_i^\top$. At fixed
     parameters, it has one maximum in λ, where
-    :math:`\lambda N \lVert \theta \rVert^2 = \sum_k e_k / (e_k + \lambda)`. Train anew
+    $\lambda N \lVert \theta \rVert^2 = \sum_k e_k / (e_k + \lambda)$. Train anew
     with it, and ask again, until it stays.
 
     Args:
@@ -79,7 +81,7 @@ def evidence(
       ValueError: An argument is not what it should be, the matrix does not fit, or all
         parameters are 0, so that no penalty is best.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (2, 1))
@@ -137,7 +139,7 @@ class LaplaceStrength(NamedTuple):
     r"""How strong a penalty makes the averaged probabilities right.
 
     Attributes:
-      l2: Strength for `laplace`; :math:`10^{12}` times the trained one, so that hardly any
+      l2: Strength for `laplace`; $10^{12}$ times the trained one, so that hardly any
         variance is left, where the plain network predicts as well.
       log_loss: Of left-out rows, probabilities averaged with that strength, in nats.
       plain_log_loss: Of left-out rows, by the plain network.
@@ -161,13 +163,15 @@ def laplace_l2(
 
     The strength that a network was trained with is seldom that of its uncertainty. Each
     row's logit without it (as `leave_one_out`, at the trained strength λ) is averaged over
-    the Gaussian that the other rows leave it at strength :math:`\lambda'`,
+    the Gaussian that the other rows leave it at strength $\lambda'$,
 
-    .. math:: \mathcal{N}\!\left(z_i + \frac{h_i(\lambda)}{1 - h_i(\lambda)}
-      \frac{\hat y_i - y_i}{\hat y_i (1 - \hat y_i)},\;
-      \frac{h_i(\lambda')}{N d_i\, (1 - h_i(\lambda'))}\right)
+    $$
+    \mathcal{N}\!\left(z_i + \frac{h_i(\lambda)}{1 - h_i(\lambda)}
+    \frac{\hat y_i - y_i}{\hat y_i (1 - \hat y_i)},\;
+    \frac{h_i(\lambda')}{N d_i\, (1 - h_i(\lambda'))}\right)
+    $$
 
-    for :math:`\lambda'` from λ to :math:`10^4 \lambda`, from one eigendecomposition. The
+    for $\lambda'$ from λ to $10^4 \lambda$, from one eigendecomposition. The
     one with the lowest log loss is taken if it gains more than two standard errors on the
     plain network.
 

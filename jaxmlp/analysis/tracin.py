@@ -25,8 +25,10 @@ def tracin(
 ) -> jax.Array:
     r"""Decrease of each query's loss by steps on each training row, along checkpoints.
 
-    .. math:: T_{qi} = \sum_t \eta_t \langle \nabla \ell_q(\theta_t),
-      \nabla \ell_i(\theta_t) \rangle
+    $$
+    T_{qi} = \sum_t \eta_t \langle \nabla \ell_q(\theta_t),
+    \nabla \ell_i(\theta_t) \rangle
+    $$
 
     Sign: positive where training on the row lowered the query's loss (a proponent).
     Scale: of one step on the row by itself at each checkpoint, neither divided by the
@@ -47,7 +49,7 @@ def tracin(
     Raises:
       ValueError: An argument is not what it should be.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (2, 1))

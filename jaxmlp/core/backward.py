@@ -16,13 +16,14 @@ def backward(
 ) -> Params:
     r"""Gradient of the mean loss by backpropagation, layer by layer.
 
-    .. math::
-      \delta_L = c \odot (\hat y - y), \qquad
-      \nabla W_l = h_{l-1}^\top \delta_l, \qquad
-      \nabla b_l = \delta_l^\top \mathbf{1}, \qquad
-      \delta_{l-1} = (\delta_l W_l^\top) \odot \mathbf{1}_{h_{l-1} > 0}
+    $$
+    \delta_L = c \odot (\hat y - y), \qquad
+    \nabla W_l = h_{l-1}^\top \delta_l, \qquad
+    \nabla b_l = \delta_l^\top \mathbf{1}, \qquad
+    \delta_{l-1} = (\delta_l W_l^\top) \odot \mathbf{1}_{h_{l-1} > 0}
+    $$
 
-    with the shares :math:`c_i = 1/n`, or :math:`w_i / \sum_j w_j` with sample weights:
+    with the shares $c_i = 1/n$, or $w_i / \sum_j w_j$ with sample weights:
     the result is the gradient of a mean, not of a sum. This is the text to read;
     training calls `loss_and_grads`, which gives the same gradient at less work.
 
@@ -42,7 +43,7 @@ def backward(
       Equals `jax.grad` of the mean of `bce_with_logits`, with 0 as ReLU's derivative at
       0. A batch without any weight has a zero gradient.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import forward_with_cache, init_params
       >>> params = init_params(jax.random.key(0), (2, 1))

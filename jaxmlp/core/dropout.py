@@ -73,11 +73,11 @@ def loss_and_grads_dropped(
 ) -> tuple[jax.Array, Params]:
     r"""`loss_and_grads_augmented` of a network without the units that are dropped.
 
-    With :math:`s = 1 / (1 - \text{share})` and a mask m of zeros and ones, layer l sees
-    the input :math:`s\, m \odot h`. That is the layer with the weights :math:`s W_l` on
-    the input :math:`m \odot h`. There a dropped unit is what an inactive one is, 0 with a
+    With $s = 1 / (1 - \text{share})$ and a mask m of zeros and ones, layer l sees
+    the input $s\, m \odot h$. That is the layer with the weights $s W_l$ on
+    the input $m \odot h$. There a dropped unit is what an inactive one is, 0 with a
     zero derivative, so that the backward pass is the one without dropout; and by the chain
-    rule :math:`\nabla_{W_l}` is s times the gradient by :math:`s W_l`.
+    rule $\nabla_{W_l}$ is s times the gradient by $s W_l$.
 
     Args:
       params: Network parameters.

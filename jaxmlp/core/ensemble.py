@@ -10,8 +10,10 @@ from jaxmlp.core.params import Params
 def ensemble_logits(stacked: Params, X: ArrayLike) -> jax.Array:
     r"""Computes the logit of the ensemble's probability.
 
-    .. math:: z = \log \frac{\bar p}{1 - \bar p}, \qquad
-      \bar p = \frac{1}{k} \sum_{j=1}^k \sigma(z_j)
+    $$
+    z = \log \frac{\bar p}{1 - \bar p}, \qquad
+    \bar p = \frac{1}{k} \sum_{j=1}^k \sigma(z_j)
+    $$
 
     Args:
       stacked: k networks from `stack_params`.
@@ -36,7 +38,7 @@ def ensemble_logits(stacked: Params, X: ArrayLike) -> jax.Array:
 
 
 def ensemble_proba(stacked: Params, X: ArrayLike) -> jax.Array:
-    r"""Computes the mean of the members' probabilities, :math:`\bar p`.
+    r"""Computes the mean of the members' probabilities, $\bar p$.
 
     Args:
       stacked: k networks from `stack_params`.
@@ -48,7 +50,7 @@ def ensemble_proba(stacked: Params, X: ArrayLike) -> jax.Array:
     Raises:
       ValueError: X is not `(n, p)` for the p of the networks.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params, stack_params
       >>> a, b = (init_params(jax.random.key(seed), (3, 4, 1)) for seed in (0, 1))

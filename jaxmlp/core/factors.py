@@ -13,7 +13,7 @@ from jaxmlp.core.validate import as_features
 
 
 class LayerFactors(NamedTuple):
-    r"""Factors of one layer: example i's gradient is :math:`h_i \otimes \delta_i`.
+    r"""Factors of one layer: example i's gradient is $h_i \otimes \delta_i$.
 
     Attributes:
       h: Inputs of the layer, `(n, d_in)`.
@@ -29,14 +29,15 @@ class Factors(NamedTuple):
 
     Of layer l, example i's gradient is
 
-    .. math::
-      \nabla_{W_l} = h_{i,l-1} \otimes \delta_{i,l}, \qquad \nabla_{b_l} = \delta_{i,l},
-      \qquad \delta_{i,l} = s_i \, \frac{\partial z_i}{\partial a_{i,l}}
+    $$
+    \nabla_{W_l} = h_{i,l-1} \otimes \delta_{i,l}, \qquad \nabla_{b_l} = \delta_{i,l},
+    \qquad \delta_{i,l} = s_i \, \frac{\partial z_i}{\partial a_{i,l}}
+    $$
 
-    with the scale :math:`s_i = \hat y_i - y_i` for the loss and 1 for the logit. Nothing
+    with the scale $s_i = \hat y_i - y_i$ for the loss and 1 for the logit. Nothing
     is divided by n. `layers` has the factors as such; kept is what they follow from, so
     that sums over examples need no factor of the last two layers: there
-    :math:`\partial z_i / \partial a_{ij} = v_j \mathbf{1}_{h_{ij} > 0}` for the output
+    $\partial z_i / \partial a_{ij} = v_j \mathbf{1}_{h_{ij} > 0}$ for the output
     weights v.
 
     Attributes:
@@ -133,9 +134,10 @@ def logit_factors_augmented(
 def squared_norms_per_scale(factors: Factors) -> jax.Array:
     r"""Squared norms of the logits' gradients, `(n,)`, by which the scale multiplies.
 
-    .. math::
-      \lVert \nabla z_i \rVert^2 = \sum_l \left(\lVert h_{i,l-1} \rVert^2 + 1\right)
-      \lVert \partial z_i / \partial a_{i,l} \rVert^2
+    $$
+    \lVert \nabla z_i \rVert^2 = \sum_l \left(\lVert h_{i,l-1} \rVert^2 + 1\right)
+    \lVert \partial z_i / \partial a_{i,l} \rVert^2
+    $$
 
     At least 1, because of the output's bias.
     """
@@ -155,22 +157,23 @@ def squared_norms_per_scale(factors: Factors) -> jax.Array:
 
 
 def weighted_sum(factors: Factors, c: ArrayLike) -> Params:
-    r"""Sum of the examples' gradients with weights, :math:`\sum_i c_i g_i`.
+    r"""Sum of the examples' gradients with weights, $\sum_i c_i g_i$.
 
-    With the last hidden layer's input :math:`H`, weights W and biases b, the output
-    weights v, :math:`\delta_i = c_i s_i` and
-    :math:`D = \delta\,\mathbf{1}^\top \odot \mathbf{1}_{A > 0}`:
+    With the last hidden layer's input $H$, weights W and biases b, the output
+    weights v, $\delta_i = c_i s_i$ and
+    $D = \delta\,\mathbf{1}^\top \odot \mathbf{1}_{A > 0}$:
 
-    .. math::
-      G = H^\top D,\; g = D^\top \mathbf{1}: \qquad
-      \nabla W = G \operatorname{diag}(v), \quad \nabla b = g \odot v, \quad
-      \nabla v_j = W_{\cdot j} \cdot G_{\cdot j} + b_j\, g_j
+    $$
+    G = H^\top D,\; g = D^\top \mathbf{1}: \qquad
+    \nabla W = G \operatorname{diag}(v), \quad \nabla b = g \odot v, \quad
+    \nabla v_j = W_{\cdot j} \cdot G_{\cdot j} + b_j\, g_j
+    $$
 
     The last identity holds because ReLU is positively homogeneous: an active unit is
-    :math:`h_i \cdot W_{\cdot j} + b_j`. Neither the product of the activations with
-    :math:`\delta` nor the outer product :math:`\delta v^\top` is formed. Earlier layers
-    follow the textbook, :math:`H^\top (c \odot \Delta)`. In the first layer, the column of
-    ones makes the bias one more weight, so that the same products give :math:`A` with its
+    $h_i \cdot W_{\cdot j} + b_j$. Neither the product of the activations with
+    $\delta$ nor the outer product $\delta v^\top$ is formed. Earlier layers
+    follow the textbook, $H^\top (c \odot \Delta)$. In the first layer, the column of
+    ones makes the bias one more weight, so that the same products give $A$ with its
     bias and G with its g.
 
     Args:
@@ -185,7 +188,7 @@ def weighted_sum(factors: Factors, c: ArrayLike) -> Params:
       are summed in another order, so inputs far from zero, whose products cancel, lose
       more digits here than in `backward`: standardise them, as training wants anyway.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> from jaxmlp.gradients import loss_factors, weighted_sum

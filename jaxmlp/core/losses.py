@@ -9,7 +9,9 @@ from jax.typing import ArrayLike
 def bce(probs: jax.Array, y: ArrayLike) -> jax.Array:
     r"""Binary cross-entropy of probabilities, as the lecture writes it.
 
-    .. math:: \ell_i = -\left[y_i \log \hat y_i + (1 - y_i) \log(1 - \hat y_i)\right]
+    $$
+    \ell_i = -\left[y_i \log \hat y_i + (1 - y_i) \log(1 - \hat y_i)\right]
+    $$
 
     For reading. A probability that has rounded to 0 or 1 has lost the logit, and the
     loss on its wrong side is infinite; training uses `bce_with_logits`.
@@ -24,7 +26,7 @@ def bce(probs: jax.Array, y: ArrayLike) -> jax.Array:
     Guarantees:
       A certain and right prediction costs exactly 0, never NaN.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> print(bce(jnp.array([0.99, 0.01]), jnp.array([1.0, 1.0])).round(3))
       [0.01  4.605]
@@ -40,9 +42,10 @@ def bce(probs: jax.Array, y: ArrayLike) -> jax.Array:
 def bce_with_logits(logits: jax.Array, y: ArrayLike) -> jax.Array:
     r"""Binary cross-entropy of logits.
 
-    .. math::
-      \ell_i = \log(1 + e^{z_i}) - y_i z_i
-             = \max(z_i, 0) - y_i z_i + \log\left(1 + e^{-|z_i|}\right)
+    $$
+    \ell_i = \log(1 + e^{z_i}) - y_i z_i
+           = \max(z_i, 0) - y_i z_i + \log\left(1 + e^{-|z_i|}\right)
+    $$
 
     Args:
       logits: Output scores z, `(n,)`, natural-log odds of label 1.
@@ -55,7 +58,7 @@ def bce_with_logits(logits: jax.Array, y: ArrayLike) -> jax.Array:
       Finite for every finite logit, and exact to rounding however small the loss. Its
       derivative by `jax.grad` is `output_delta`, at 0 too.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> print(bce_with_logits(jnp.array([0.0, 1e9, -1e9]), jnp.array([1.0, 1.0, 1.0])))
       [6.931472e-01 0.000000e+00 1.000000e+09]
@@ -74,7 +77,9 @@ def bce_with_logits(logits: jax.Array, y: ArrayLike) -> jax.Array:
 def output_delta(logits: jax.Array, y: ArrayLike) -> jax.Array:
     r"""Gradient of each example's cross-entropy with respect to its logit.
 
-    .. math:: \delta_i = \sigma(z_i) - y_i = (1 - y_i)\,\sigma(z_i) - y_i\,\sigma(-z_i)
+    $$
+    \delta_i = \sigma(z_i) - y_i = (1 - y_i)\,\sigma(z_i) - y_i\,\sigma(-z_i)
+    $$
 
     The second form is computed: the first one cancels to zero for an example that is
     predicted right with confidence. Not divided by n; `backward` takes the mean.
@@ -89,7 +94,7 @@ def output_delta(logits: jax.Array, y: ArrayLike) -> jax.Array:
     Guarantees:
       Finite for every finite logit.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> delta = output_delta(jnp.array([0.0, 30.0]), jnp.array([1.0, 1.0]))
       >>> print(", ".join(f"{value:.4g}" for value in delta))
@@ -108,7 +113,9 @@ def mean_weights(
 ) -> jax.Array:
     r"""Share of each example in the mean loss.
 
-    .. math:: c_i = \frac{1}{n} \quad\text{or}\quad \frac{w_i}{\sum_j w_j}
+    $$
+    c_i = \frac{1}{n} \quad\text{or}\quad \frac{w_i}{\sum_j w_j}
+    $$
 
     Args:
       y: Labels, `(n,)`; only the shape counts.

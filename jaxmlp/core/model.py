@@ -24,9 +24,10 @@ class Cache(NamedTuple):
 def forward_with_cache(params: Params, X: ArrayLike) -> tuple[jax.Array, Cache]:
     r"""Computes the logits and keeps every layer's input.
 
-    .. math::
-      h_0 = X, \quad h_l = \max(0,\, h_{l-1} W_l + \mathbf{1} b_l^\top), \quad
-      z = h_{L-1} W_L + b_L
+    $$
+    h_0 = X, \quad h_l = \max(0,\, h_{l-1} W_l + \mathbf{1} b_l^\top), \quad
+    z = h_{L-1} W_L + b_L
+    $$
 
     Args:
       params: Network parameters.
@@ -41,7 +42,7 @@ def forward_with_cache(params: Params, X: ArrayLike) -> tuple[jax.Array, Cache]:
     Guarantees:
       `jax.grad` takes 0 as ReLU's derivative at 0, as `backward` does.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (3, 4, 1))
@@ -77,7 +78,7 @@ def forward(params: Params, X: ArrayLike) -> jax.Array:
     Raises:
       ValueError: X is not `(n, p)` for the p of the first layer.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (3, 1))
@@ -92,7 +93,7 @@ def forward(params: Params, X: ArrayLike) -> jax.Array:
 
 
 def predict_proba(params: Params, X: ArrayLike) -> jax.Array:
-    r"""Computes the probability of label 1, :math:`\hat y = \sigma(z)`.
+    r"""Computes the probability of label 1, $\hat y = \sigma(z)$.
 
     Args:
       params: Network parameters.
@@ -104,7 +105,7 @@ def predict_proba(params: Params, X: ArrayLike) -> jax.Array:
     Raises:
       ValueError: X is not `(n, p)` for the p of the first layer.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (3, 1))

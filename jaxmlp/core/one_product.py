@@ -17,9 +17,10 @@ def loss_and_grads(
 ) -> tuple[jax.Array, Params]:
     r"""Mean loss and its gradient in one forward and one backward pass.
 
-    .. math::
-      \mathcal{L} = \sum_i c_i \ell_i, \qquad
-      c_i = \frac{1}{n} \;\text{ or }\; \frac{w_i}{\sum_j w_j}
+    $$
+    \mathcal{L} = \sum_i c_i \ell_i, \qquad
+    c_i = \frac{1}{n} \;\text{ or }\; \frac{w_i}{\sum_j w_j}
+    $$
 
     Args:
       params: Network parameters.
@@ -37,7 +38,7 @@ def loss_and_grads(
       Equals `jax.value_and_grad` of the same loss up to rounding. A weight of 2 counts
       as the row given twice, a weight of 0 as the row (if finite) left out.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (2, 8, 1))

@@ -40,10 +40,11 @@ def init_params(
 ) -> Params:
     r"""Draws the starting parameters of a network.
 
-    .. math::
-      \text{He: } w \sim \mathcal{N}\left(0, \frac{2}{d_{in}}\right) \qquad
-      \text{Xavier: } w \sim \mathcal{U}\left(-\sqrt{\frac{6}{d_{in}+d_{out}}},
-      \sqrt{\frac{6}{d_{in}+d_{out}}}\right) \qquad b = 0
+    $$
+    \text{He: } w \sim \mathcal{N}\left(0, \frac{2}{d_{in}}\right) \qquad
+    \text{Xavier: } w \sim \mathcal{U}\left(-\sqrt{\frac{6}{d_{in}+d_{out}}},
+    \sqrt{\frac{6}{d_{in}+d_{out}}}\right) \qquad b = 0
+    $$
 
     Args:
       key: JAX random key; the same key gives the same parameters.
@@ -62,7 +63,7 @@ def init_params(
     Guarantees:
       Biases are exactly zero, and Xavier's weights stay inside their range.
 
-    Example:
+    Examples:
       >>> import jax
       >>> params = init_params(jax.random.key(0), (30, 16, 1))
       >>> [layer.w.shape for layer in params]

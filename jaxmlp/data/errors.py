@@ -19,7 +19,7 @@ class DataError(ValueError):
 def printable(text: str) -> str:
     r"""One line that a terminal shows and does not obey; of a long text both ends.
 
-    Example:
+    Examples:
       >>> print(printable("a\x1b[2Jb"))
       a\x1b[2Jb
     """

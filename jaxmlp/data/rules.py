@@ -26,9 +26,11 @@ _MOST = 1e30  # of a centre or a scale, and by its inverse, for float32 to compu
 class NumericRule:
     r"""Scales a number, bends its tails, and says how far it is between knots.
 
-    .. math:: z = \frac{x - \text{center}}{\text{scale}}, \qquad
-      \frac{z}{\sqrt{1 + (z / 3)^2}}, \qquad
-      \min\left(\max\left(\frac{x - k_j}{k_{j+1} - k_j}, 0\right), 1\right)
+    $$
+    z = \frac{x - \text{center}}{\text{scale}}, \qquad
+    \frac{z}{\sqrt{1 + (z / 3)^2}}, \qquad
+    \min\left(\max\left(\frac{x - k_j}{k_{j+1} - k_j}, 0\right), 1\right)
+    $$
 
     The second step hardly changes the bulk and keeps an outlier, however far out, within
     ±3, so that heavy tails and rare counts do not rule the gradient. The third is a column

@@ -48,7 +48,7 @@ def train_val_test_split(
     Guarantees:
       Every row is in exactly one part.
 
-    Example:
+    Examples:
       >>> import jax
       >>> train, val, test = train_val_test_split(jax.random.key(0), 20)
       >>> len(train), len(val), len(test)

@@ -40,7 +40,7 @@ def map_blocks(
     Raises:
       ValueError: X or y is not what it should be; names the row.
 
-    Example:
+    Examples:
       >>> import jax, numpy as np
       >>> from jaxmlp import init_params
       >>> from jaxmlp.gradients import loss_factors, map_blocks, norms

@@ -32,7 +32,9 @@ class ClippedSum(NamedTuple):
 def clipped_sum(factors: Factors, max_norm: ArrayLike | Sequence[float]) -> ClippedSum:
     r"""Sum of the examples' gradients, each scaled down to a norm of at most C.
 
-    .. math:: \sum_i g_i \min\left(1, \frac{C}{\lVert g_i \rVert}\right)
+    $$
+    \sum_i g_i \min\left(1, \frac{C}{\lVert g_i \rVert}\right)
+    $$
 
     Norms from the factors, then one weighted sum: the price of an ordinary gradient.
 
@@ -52,7 +54,7 @@ def clipped_sum(factors: Factors, max_norm: ArrayLike | Sequence[float]) -> Clip
       of the sum of their squares), up to rounding. A zero gradient stays zero. An example
       whose squared norm overflows is left out.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> from jaxmlp.gradients import clipped_sum, loss_factors
@@ -87,7 +89,7 @@ def clipped_sum(factors: Factors, max_norm: ArrayLike | Sequence[float]) -> Clip
 
 
 def _clip_shares(lengths: jax.Array, max_norm: jax.Array) -> jax.Array:
-    r"""What scales norms down to at most C, :math:`\min(1, C / \lVert g_i \rVert)`."""
+    r"""What scales norms down to at most C, $\min(1, C / \lVert g_i \rVert)$."""
     # Where nothing is clipped, C / 0 and its derivative are kept out.
     is_longer = lengths > max_norm
     return jnp.where(is_longer, max_norm / jnp.where(is_longer, lengths, 1), 1)
@@ -100,9 +102,9 @@ def _per_example(limits: jax.Array) -> jax.Array:
 def _rounding(factors: Factors, *, per_layer: bool) -> jax.Array:
     r"""Norms that rounding may give an example's gradient, shaped as `norms`.
 
-    `weighted_sum` takes the output weights' gradient from the sum :math:`G` of the weights
-    before them, with errors of some :math:`\varepsilon \lVert W \rVert \lVert h_i \rVert
-    |s_i|`. Where huge inputs cancel in the activations, that is longer than the gradient,
+    `weighted_sum` takes the output weights' gradient from the sum $G$ of the weights
+    before them, with errors of some $\varepsilon \lVert W \rVert \lVert h_i \rVert
+    |s_i|$. Where huge inputs cancel in the activations, that is longer than the gradient,
     and an example clipped by its norm alone would count for more than C.
     """
     zero = jnp.zeros_like(factors.scale)

@@ -13,7 +13,7 @@ from jaxmlp.gradients.validate import check_examples
 
 
 def loss_factors(params: Params, X: ArrayLike, y: ArrayLike) -> Factors:
-    r"""Every example's loss gradient, :math:`g_i = \nabla_\theta \ell_i`, as factors.
+    r"""Every example's loss gradient, $g_i = \nabla_\theta \ell_i$, as factors.
 
     One forward and one backward pass, n·(d_in + d_out) numbers a layer; the functions of
     this package take what they return. Sign: that of the gradient, so descent goes the
@@ -31,7 +31,7 @@ def loss_factors(params: Params, X: ArrayLike, y: ArrayLike) -> Factors:
       ValueError: The shapes do not match, X is empty or not finite, or y holds other
         labels. Values are not looked at under `jit`.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> from jaxmlp.gradients import loss_factors, squared_norms
@@ -50,10 +50,10 @@ def loss_factors(params: Params, X: ArrayLike, y: ArrayLike) -> Factors:
 
 
 def logit_factors(params: Params, X: ArrayLike) -> Factors:
-    r"""Every example's logit gradient, :math:`\nabla_\theta z_i`, as factors.
+    r"""Every example's logit gradient, $\nabla_\theta z_i$, as factors.
 
     As `loss_factors`, with the scale 1: the loss's gradient is
-    :math:`(\hat y_i - y_i)\,\nabla_\theta z_i`. Their `inner_products` are the empirical
+    $(\hat y_i - y_i)\,\nabla_\theta z_i$. Their `inner_products` are the empirical
     neural tangent kernel.
 
     Args:

@@ -12,7 +12,7 @@ from jaxmlp.gradients.per_example import squared_norms
 
 
 def mean(factors: Factors) -> Params:
-    r"""Mean of the examples' gradients, :math:`\bar g = \frac{1}{n} \sum_i g_i`.
+    r"""Mean of the examples' gradients, $\bar g = \frac{1}{n} \sum_i g_i$.
 
     Args:
       factors: From `loss_factors` or `logit_factors`.
@@ -28,7 +28,9 @@ def mean(factors: Factors) -> Params:
 def second_moment(factors: Factors) -> Params:
     r"""Mean of the squares of the examples' gradients, parameter by parameter.
 
-    .. math:: \frac{1}{n} (H^{\odot 2})^\top \Delta^{\odot 2}
+    $$
+    \frac{1}{n} (H^{\odot 2})^\top \Delta^{\odot 2}
+    $$
 
     Of loss factors, the diagonal of the empirical Fisher matrix. Not centred: subtract
     the square of the `mean` for the `variance`.
@@ -49,7 +51,9 @@ def second_moment(factors: Factors) -> Params:
 def variance(factors: Factors, *, ddof: int = 0) -> Params:
     r"""Variance of the examples' gradients, parameter by parameter.
 
-    .. math:: \frac{n}{n - \text{ddof}} \left(\overline{g^2} - \bar g^2\right)
+    $$
+    \frac{n}{n - \text{ddof}} \left(\overline{g^2} - \bar g^2\right)
+    $$
 
     Of one example's gradient; a mini-batch's mean has this divided by its size.
 
@@ -80,7 +84,9 @@ def variance(factors: Factors, *, ddof: int = 0) -> Params:
 def signal_to_noise(factors: Factors) -> Params:
     r"""Size of the mean gradient in standard deviations, parameter by parameter.
 
-    .. math:: \lvert \bar g \rvert / \sqrt{\operatorname{var}(g)}
+    $$
+    \lvert \bar g \rvert / \sqrt{\operatorname{var}(g)}
+    $$
 
     with the variance of one example's gradient (divided by n - 1); times √s for the mean
     of a mini-batch of s.
@@ -103,7 +109,7 @@ class NoiseScale(NamedTuple):
     r"""The simple gradient noise scale and what it is made of.
 
     Attributes:
-      noise_scale: :math:`\operatorname{tr} \Sigma / \lVert G \rVert^2` from the two
+      noise_scale: $\operatorname{tr} \Sigma / \lVert G \rVert^2$ from the two
         unbiased estimates; in examples: mini-batches much smaller are mostly noise, much
         larger ones mostly waste. Infinite where the estimate of the squared norm is not
         positive: n was too small to see the gradient. (The ratio of unbiased estimates
@@ -111,8 +117,8 @@ class NoiseScale(NamedTuple):
       trace: Unbiased estimate of the trace of the covariance Σ of one example's gradient.
       squared_norm: Unbiased estimate of the squared norm of the true gradient G; can be
         negative.
-      mean_squared_norm: :math:`\frac{1}{n} \sum_i \lVert g_i \rVert^2`, as measured.
-      squared_norm_of_mean: :math:`\lVert \bar g \rVert^2`, as measured.
+      mean_squared_norm: $\frac{1}{n} \sum_i \lVert g_i \rVert^2$, as measured.
+      squared_norm_of_mean: $\lVert \bar g \rVert^2$, as measured.
     """
 
     noise_scale: jax.Array
@@ -123,13 +129,14 @@ class NoiseScale(NamedTuple):
 
 
 def noise_scale(factors: Factors) -> NoiseScale:
-    r"""Simple gradient noise scale, :math:`\operatorname{tr} \Sigma / \lVert G \rVert^2`.
+    r"""Simple gradient noise scale, $\operatorname{tr} \Sigma / \lVert G \rVert^2$.
 
     From the mean of the squared norms S and the squared norm of the mean M of n examples:
 
-    .. math::
-      \widehat{\operatorname{tr} \Sigma} = \frac{n}{n - 1} (S - M), \qquad
-      \widehat{\lVert G \rVert^2} = \frac{n M - S}{n - 1}
+    $$
+    \widehat{\operatorname{tr} \Sigma} = \frac{n}{n - 1} (S - M), \qquad
+    \widehat{\lVert G \rVert^2} = \frac{n M - S}{n - 1}
+    $$
 
     the paper's estimates for batches of 1 and n.
 

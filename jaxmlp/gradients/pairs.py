@@ -15,10 +15,12 @@ _MEMORY_LIMIT = 2**28
 def inner_products(
     f: Factors, g: Factors, *, per_layer: bool = False, memory_limit: int = _MEMORY_LIMIT
 ) -> jax.Array:
-    r"""Inner products of all pairs of gradients, :math:`\langle f_i, g_j \rangle`.
+    r"""Inner products of all pairs of gradients, $\langle f_i, g_j \rangle$.
 
-    .. math:: \sum_l \left(H_l H_l'^\top + 1\right) \odot \left(\Delta_l
-      \Delta_l'^\top\right)
+    $$
+    \sum_l \left(H_l H_l'^\top + 1\right) \odot \left(\Delta_l
+    \Delta_l'^\top\right)
+    $$
 
     Of logit factors, the empirical neural tangent kernel. Not divided by anything.
 
@@ -104,7 +106,9 @@ def cosine_similarity(
 ) -> jax.Array:
     r"""Cosine of the angle between gradients of all pairs.
 
-    .. math:: \frac{\langle f_i, g_j \rangle}{\lVert f_i \rVert \lVert g_j \rVert}
+    $$
+    \frac{\langle f_i, g_j \rangle}{\lVert f_i \rVert \lVert g_j \rVert}
+    $$
 
     Near 1, a step for one example helps the other; near -1, it harms it.
 
@@ -126,7 +130,9 @@ def cosine_similarity(
 def class_similarity(factors: Factors, y: ArrayLike) -> jax.Array:
     r"""Mean cosine between gradients of examples of two classes.
 
-    .. math:: C_{ab} = \operatorname{E}_{i \in a,\, j \in b,\, i \ne j} \cos(g_i, g_j)
+    $$
+    C_{ab} = \operatorname{E}_{i \in a,\, j \in b,\, i \ne j} \cos(g_i, g_j)
+    $$
 
     From the sums of unit gradients of each class: no n × n matrix is formed.
 

@@ -13,8 +13,10 @@ from jaxmlp.gradients.validate import check_values
 def squared_norms(factors: Factors, *, per_layer: bool = False) -> jax.Array:
     r"""Squared Euclidean norm of each example's gradient.
 
-    .. math:: \lVert g_i \rVert^2 = \sum_l \left(\lVert h_{i,l-1} \rVert^2 + 1\right)
-      \lVert \delta_{i,l} \rVert^2
+    $$
+    \lVert g_i \rVert^2 = \sum_l \left(\lVert h_{i,l-1} \rVert^2 + 1\right)
+    \lVert \delta_{i,l} \rVert^2
+    $$
 
     Weights and biases of all layers together; of the example's own loss or logit, not
     divided by n.
@@ -40,7 +42,7 @@ def squared_norms(factors: Factors, *, per_layer: bool = False) -> jax.Array:
 
 
 def norms(factors: Factors, *, per_layer: bool = False) -> jax.Array:
-    r"""Euclidean norm of each example's gradient, :math:`\lVert g_i \rVert`.
+    r"""Euclidean norm of each example's gradient, $\lVert g_i \rVert$.
 
     As `squared_norms`, without the underflow of the square: the norm of a well-predicted
     example, far below 1e-19 in float32, is not lost.
@@ -67,9 +69,11 @@ def norms(factors: Factors, *, per_layer: bool = False) -> jax.Array:
 def directional(
     factors: Factors, direction: Params, *, per_layer: bool = False
 ) -> jax.Array:
-    r"""Derivative of each example along a direction, :math:`\langle g_i, d \rangle`.
+    r"""Derivative of each example along a direction, $\langle g_i, d \rangle$.
 
-    .. math:: \sum_l h_{i,l-1}^\top V_l\, \delta_{i,l} + v_l \cdot \delta_{i,l}
+    $$
+    \sum_l h_{i,l-1}^\top V_l\, \delta_{i,l} + v_l \cdot \delta_{i,l}
+    $$
 
     Positive where a small step along the direction raises the example's loss (or logit).
     Scale: the direction's length counts; not divided by n.
@@ -115,7 +119,7 @@ def materialize(factors: Factors) -> Params:
 
 
 def el2n(factors: Factors) -> jax.Array:
-    r"""EL2N score of each example, :math:`\lvert \hat y_i - y_i \rvert`.
+    r"""EL2N score of each example, $\lvert \hat y_i - y_i \rvert$.
 
     The distance of the predicted probability from the label; near 1 for examples that the
     network gets wrong with confidence. Of the one output: over the two class
@@ -169,7 +173,7 @@ def keep_highest(scores: ArrayLike, n_keep: int, *, n_skip: int = 0) -> jax.Arra
     Raises:
       ValueError: There are not so many rows, or a score is NaN.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> keep_highest(jnp.array([0.9, 0.1, 0.5, 0.7]), 2, n_skip=1)
       Array([2, 3], dtype=int32)

@@ -58,14 +58,16 @@ class MetricSums:
     r"""The metrics of rows that come in parts, in memory that does not grow with them.
 
     Log loss, accuracy and Brier score are those of `evaluate_logits` but for rounding.
-    The ROC AUC is that of logits rounded to bins: from :math:`2^{-24}` to :math:`2^8` in
-    size each is :math:`2^{-14}` of its logits wide, smaller ones are taken for 0, and
-    larger ones for :math:`2^8`. It is exact if no bin holds both classes, and differs by at
+    The ROC AUC is that of logits rounded to bins: from $2^{-24}$ to $2^8$ in
+    size each is $2^{-14}$ of its logits wide, smaller ones are taken for 0, and
+    larger ones for $2^8$. It is exact if no bin holds both classes, and differs by at
     most `auc_error` else, half the share of the pairs that fall into one bin:
 
-    .. math:: \frac{1}{2} \sum_b P_b N_b \Big/ \sum_b P_b \sum_b N_b
+    $$
+    \frac{1}{2} \sum_b P_b N_b \Big/ \sum_b P_b \sum_b N_b
+    $$
 
-    where :math:`P_b` and :math:`N_b` rows of bin b have label 1 and 0.
+    where $P_b$ and $N_b$ rows of bin b have label 1 and 0.
 
     Attributes:
       threshold_logit: Log odds from which on label 1 is predicted.

@@ -35,9 +35,11 @@ def epsilon_lower_bound(
     r"""Bounds ε from below by how well an attack tells neighbouring data sets apart.
 
     Any (ε, δ)-private training leaves every attack with
-    :math:`\text{TPR} \le e^\varepsilon\, \text{FPR} + \delta`, so
+    $\text{TPR} \le e^\varepsilon\, \text{FPR} + \delta$, so
 
-    .. math:: \varepsilon \ge \log \frac{\text{TPR} - \delta}{\text{FPR}}
+    $$
+    \varepsilon \ge \log \frac{\text{TPR} - \delta}{\text{FPR}}
+    $$
 
     with Clopper-Pearson bounds for both rates. The threshold is chosen on the first half
     of the runs and the rates are counted on the other half, so that the choice does not

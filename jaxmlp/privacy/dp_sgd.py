@@ -96,10 +96,11 @@ def dp_fit(
 ) -> DpFitResult:
     r"""Trains a network by DP-SGD; as `fit`, with a bound on what it tells of any row.
 
-    .. math::
-      \tilde g = \frac{1}{s} \left(\sum_{i \in B} g_i
-      \min\left(1, \frac{C}{\lVert g_i \rVert}\right) + \sigma C\, \xi\right), \qquad
-      \xi \sim \mathcal{N}(0, I)
+    $$
+    \tilde g = \frac{1}{s} \left(\sum_{i \in B} g_i
+    \min\left(1, \frac{C}{\lVert g_i \rVert}\right) + \sigma C\, \xi\right), \qquad
+    \xi \sim \mathcal{N}(0, I)
+    $$
 
     Each step takes every row with probability q = s / n (Poisson sampling), adds noise to
     the *sum* of the clipped gradients, and divides by the *expected* batch size s,
@@ -148,7 +149,7 @@ def dp_fit(
       by the expected size. The same key, data and machine give the same bits. A row whose
       squared gradient norm overflows is left out, and moves no other.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, optax
       >>> from jaxmlp import init_params
       >>> from jaxmlp.privacy import calibrate, dp_fit, secret_key

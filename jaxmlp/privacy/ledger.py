@@ -43,7 +43,7 @@ def epsilon(
       ValueError: An argument is out of its range.
       ImportError: dp-accounting is not installed.
 
-    Example:
+    Examples:
       >>> from jaxmlp.privacy import epsilon
       >>> run = dict(sampling_rate=0.04, noise_multiplier=1.5, n_steps=2250, delta=1e-5)
       >>> print(f"{epsilon(**run, accountant='rdp'):.3f}, {epsilon(**run):.3f}")

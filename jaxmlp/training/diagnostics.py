@@ -47,16 +47,16 @@ class Diagnostics(NamedTuple):
 class StepRecord(NamedTuple):
     r"""What a step leaves for the epoch's end; None where nobody asks.
 
-    With the batch's m examples, shares :math:`c_i` and gradients :math:`g_i`, the mean of
-    the squared norms is :math:`S = m \sum_i c_i^2 \lVert g_i \rVert^2`, and the squared
+    With the batch's m examples, shares $c_i$ and gradients $g_i$, the mean of
+    the squared norms is $S = m \sum_i c_i^2 \lVert g_i \rVert^2$, and the squared
     norm of the mean is M.
 
     Attributes:
       n_examples: m, `()`.
-      norms: :math:`\lVert g_i \rVert`, `(batch,)`; NaN where there is no example.
+      norms: $\lVert g_i \rVert$, `(batch,)`; NaN where there is no example.
       n_longer: Number of norms above the greatest wanted.
-      noise: :math:`m (S - M)`, m - 1 times the unbiased trace of the covariance.
-      signal: :math:`m M - S`, m - 1 times the unbiased squared norm of the mean.
+      noise: $m (S - M)$, m - 1 times the unbiased trace of the covariance.
+      signal: $m M - S$, m - 1 times the unbiased squared norm of the mean.
     """
 
     n_examples: jax.Array

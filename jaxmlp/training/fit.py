@@ -119,8 +119,10 @@ def fit(
 ) -> FitResult:
     r"""Trains a network by mini-batch stochastic gradient descent.
 
-    .. math:: \theta^{k+1} = \theta^k - \eta\,\nabla_\theta \left(\mathcal{L}(\theta^k)
-      + \frac{\lambda}{2} \sum_l \lVert W_l^k \rVert^2\right)
+    $$
+    \theta^{k+1} = \theta^k - \eta\,\nabla_\theta \left(\mathcal{L}(\theta^k)
+    + \frac{\lambda}{2} \sum_l \lVert W_l^k \rVert^2\right)
+    $$
 
     with the mean loss of one mini-batch, or the update rule of any other optax optimiser.
     Each epoch visits every example once, in a new order, in ⌈n / batch_size⌉ updates; if
@@ -192,7 +194,7 @@ def fit(
       orders of the examples are the same on every device. A mesh changes nothing but the
       order in which sums are rounded.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, optax
       >>> from jaxmlp import fit, init_params
       >>> X = jnp.linspace(-1, 1, 64)[:, None]

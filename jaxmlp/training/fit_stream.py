@@ -128,7 +128,7 @@ def fit_stream(
       A run that goes on from a checkpoint ends with the bits of one that never stopped,
       on the same devices; on others, with the same mini-batches.
 
-    Example:
+    Examples:
       >>> import jax, numpy as np, optax
       >>> from jaxmlp import fit_stream, init_params
       >>> def blocks(epoch):

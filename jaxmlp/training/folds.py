@@ -128,7 +128,7 @@ def cross_fit(
       The same key, data and machine give the same bits, whatever the number of threads,
       with or without a callback, unless it is stopped.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, optax
       >>> from jaxmlp import ensemble_proba
       >>> from jaxmlp.training import Candidate, cross_fit

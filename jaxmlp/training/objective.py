@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 
 
 class Objective(NamedTuple):
-    r"""The function :math:`\mathcal{L} + \frac{\lambda}{2} \lVert w \rVert^2`.
+    r"""The function $\mathcal{L} + \frac{\lambda}{2} \lVert w \rVert^2$.
 
     Attributes:
       evaluate: `(params, X, y, sample_weight) -> Evaluation`.

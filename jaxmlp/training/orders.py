@@ -237,7 +237,7 @@ def epoch_order(key: jax.Array, epoch: int, n_samples: int) -> NDArray[np.int32]
     Returns:
       Row numbers, `(n_samples,)`.
 
-    Example:
+    Examples:
       >>> import jax
       >>> sorted(epoch_order(jax.random.key(0), 2, 4).tolist())
       [0, 1, 2, 3]

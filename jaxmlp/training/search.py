@@ -129,7 +129,7 @@ def search(
       `init_key, shuffle_key = jax.random.split(key)` (with JAX's default kind of keys).
       The same key, data and machine give the same bits, whatever the number of threads.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import search
       >>> X = jax.random.normal(jax.random.key(0), (300, 2))

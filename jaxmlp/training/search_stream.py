@@ -99,7 +99,7 @@ def search_stream(
       Each run equals `fit_stream` from the same parameters, with the shuffle_key that
       `search` names.
 
-    Example:
+    Examples:
       >>> import jax, numpy as np
       >>> from jaxmlp.training import search_stream
       >>> X = np.random.default_rng(0).normal(size=(500, 2))

@@ -19,7 +19,7 @@ def stack_params(networks: Sequence[Params]) -> Params:
     taken as 0; so it stays zero under every optimiser, and the padded network computes
     and learns what the narrow one does. Shallow networks are deepened by layers that
     change nothing: the identity on activations, which are never negative, and
-    :math:`u = \max(0, u) - \max(0, -u)` on the logit of a network without hidden layers.
+    $u = \max(0, u) - \max(0, -u)$ on the logit of a network without hidden layers.
     A deepened network computes the same but does not learn the same. "The same" is up to
     rounding: a sum over more units is grouped otherwise, which in float32 changes a logit
     by about 1e-7 of the largest.
@@ -35,7 +35,7 @@ def stack_params(networks: Sequence[Params]) -> Params:
     Raises:
       ValueError: There is no network, or their inputs or types differ.
 
-    Example:
+    Examples:
       >>> import jax
       >>> from jaxmlp import init_params
       >>> sizes = [(3, 1), (3, 4, 1), (3, 8, 1)]

@@ -18,18 +18,18 @@ is wrong, if one is.
 
 Where the lecture's text slips, this is what is meant:
 
-* Objective function III: the second term is :math:`(1 - y_i) \log(1 - \hat y_i)`; the index
-  i is missing there, and ŷ depends on :math:`x_i` as well as on θ. See `minibatch_loss`.
-* Equation (5): :math:`\mathbf{1}_{\mathrm{ReLU}}(a)` is :math:`\mathbf{1}_{a>0}`, the
-  derivative of ReLU, and what it multiplies is :math:`\partial\mathcal{L}/\partial h`. See
+* Objective function III: the second term is $(1 - y_i) \log(1 - \hat y_i)$; the index
+  i is missing there, and ŷ depends on $x_i$ as well as on θ. See `minibatch_loss`.
+* Equation (5): $\mathbf{1}_{\mathrm{ReLU}}(a)$ is $\mathbf{1}_{a>0}$, the
+  derivative of ReLU, and what it multiplies is $\partial\mathcal{L}/\partial h$. See
   `dL_da`.
-* Equation (3): the factor 1 belongs to :math:`dz/db_2 = 1`; it is not a third factor. See
+* Equation (3): the factor 1 belongs to $dz/db_2 = 1$; it is not a third factor. See
   `dL_db2`.
 * Mini-batch gradient of b1: the sum runs to s, not to m, and a bracket is left open. See
   `minibatch_loop`.
-* Matrix notation, size of :math:`\nabla_{b_1}`: q×1 (a sum over the s examples), not s×1.
+* Matrix notation, size of $\nabla_{b_1}$: q×1 (a sum over the s examples), not s×1.
   See `minibatch_matrix`.
-* Matrix notation, mask: :math:`\mathbf{1}_{H>0}` is the same as :math:`\mathbf{1}_{A>0}`.
+* Matrix notation, mask: $\mathbf{1}_{H>0}$ is the same as $\mathbf{1}_{A>0}$.
 * Epochs: r = m/s is a whole number only if s divides m. See `minibatches`.
 """
 

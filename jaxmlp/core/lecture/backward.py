@@ -12,7 +12,7 @@ from jaxmlp.core.params import Params
 
 
 def dL_dyhat(y_hat: jax.Array, y: ArrayLike) -> jax.Array:
-    r"""Before (1): :math:`d\mathcal{L}/d\hat y = -y/\hat y + (1-y)/(1-\hat y)`, 1×1.
+    r"""Before (1): $d\mathcal{L}/d\hat y = -y/\hat y + (1-y)/(1-\hat y)$, 1×1.
 
     Not defined where ŷ has rounded to 0 or 1; equation (1) is.
     """
@@ -21,12 +21,12 @@ def dL_dyhat(y_hat: jax.Array, y: ArrayLike) -> jax.Array:
 
 
 def dyhat_dz(y_hat: jax.Array) -> jax.Array:
-    r"""Before (1): :math:`d\hat y/dz = \hat y (1 - \hat y)`, 1×1."""
+    r"""Before (1): $d\hat y/dz = \hat y (1 - \hat y)$, 1×1."""
     return y_hat * (1 - y_hat)
 
 
 def dL_dz(y_hat: jax.Array, y: ArrayLike) -> jax.Array:
-    r"""Equation (1): :math:`d\mathcal{L}/dz = \hat y - y`, 1×1.
+    r"""Equation (1): $d\mathcal{L}/dz = \hat y - y$, 1×1.
 
     The product of `dL_dyhat` and `dyhat_dz`, simplified.
     """
@@ -34,25 +34,25 @@ def dL_dz(y_hat: jax.Array, y: ArrayLike) -> jax.Array:
 
 
 def dL_dW2(dL_dz: jax.Array, h: jax.Array) -> jax.Array:
-    r"""Equation (2): :math:`\partial\mathcal{L}/\partial W_2=(\hat y-y)h^\top`, 1×q."""
+    r"""Equation (2): $\partial\mathcal{L}/\partial W_2=(\hat y-y)h^\top$, 1×q."""
     return dL_dz @ h.T
 
 
 def dL_db2(dL_dz: jax.Array) -> jax.Array:
-    r"""Equation (3): :math:`d\mathcal{L}/db_2 = \hat y - y`, 1×1.
+    r"""Equation (3): $d\mathcal{L}/db_2 = \hat y - y$, 1×1.
 
-    The lecture prints a third factor 1; it is :math:`dz/db_2` itself.
+    The lecture prints a third factor 1; it is $dz/db_2$ itself.
     """
     return dL_dz
 
 
 def dL_dh(dL_dz: jax.Array, W2: jax.Array) -> jax.Array:
-    r"""Equation (4): :math:`\partial\mathcal{L}/\partial h=(\hat y-y)W_2^\top`, q×1."""
+    r"""Equation (4): $\partial\mathcal{L}/\partial h=(\hat y-y)W_2^\top$, q×1."""
     return W2.T @ dL_dz
 
 
 def dh_da(a: jax.Array) -> jax.Array:
-    r"""Before (5): :math:`\partial h/\partial a = \mathbf{1}_{a>0}`, element-wise, q×1.
+    r"""Before (5): $\partial h/\partial a = \mathbf{1}_{a>0}$, element-wise, q×1.
 
     0 at a = 0, where ReLU has no derivative.
     """
@@ -60,25 +60,25 @@ def dh_da(a: jax.Array) -> jax.Array:
 
 
 def dL_da(dL_dh: jax.Array, dh_da: jax.Array) -> jax.Array:
-    r"""Equation (5): :math:`\partial\mathcal{L}/\partial a =
-    \partial\mathcal{L}/\partial h \odot \mathbf{1}_{a>0}`, q×1.
+    r"""Equation (5): $\partial\mathcal{L}/\partial a =
+    \partial\mathcal{L}/\partial h \odot \mathbf{1}_{a>0}$, q×1.
 
-    The lecture writes the mask as :math:`\mathbf{1}_{\mathrm{ReLU}}(a)`; it means the
+    The lecture writes the mask as $\mathbf{1}_{\mathrm{ReLU}}(a)$; it means the
     derivative of ReLU at a, not its value.
     """
     return dL_dh * dh_da
 
 
 def dL_dW1(dL_da: jax.Array, x: jax.Array) -> jax.Array:
-    r"""Equation (6): :math:`\partial\mathcal{L}/\partial W_1 =
-    (\partial\mathcal{L}/\partial a)\, x^\top`, q×p.
+    r"""Equation (6): $\partial\mathcal{L}/\partial W_1 =
+    (\partial\mathcal{L}/\partial a)\, x^\top$, q×p.
     """
     return dL_da @ x.T
 
 
 def dL_db1(dL_da: jax.Array) -> jax.Array:
-    r"""Equation (7): :math:`\partial\mathcal{L}/\partial b_1 =
-    \partial\mathcal{L}/\partial a`, q×1.
+    r"""Equation (7): $\partial\mathcal{L}/\partial b_1 =
+    \partial\mathcal{L}/\partial a$, q×1.
     """
     return dL_da
 
@@ -87,7 +87,7 @@ class Backward(NamedTuple):
     r"""Every intermediate of the backward pass, in the order of the lecture.
 
     Attributes:
-      loss: :math:`\mathcal{L}_{BCE}`, 1×1, in nats.
+      loss: $\mathcal{L}_{BCE}$, 1×1, in nats.
       dL_dyhat: before (1), 1×1.
       dyhat_dz: before (1), 1×1.
       dL_dz: equation (1), 1×1.
@@ -134,7 +134,7 @@ def backward_one(params: Params, x: ArrayLike, y_i: ArrayLike) -> Backward:
     Guarantees:
       The four gradients equal `jax.grad` of the example's loss.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (3, 2, 1))

@@ -10,7 +10,7 @@ from jaxmlp.core.params import Layer, Params
 
 
 class Theta(NamedTuple):
-    r"""The lecture's parameters :math:`\theta = (W_1, b_1, W_2, b_2)`.
+    r"""The lecture's parameters $\theta = (W_1, b_1, W_2, b_2)$.
 
     Attributes:
       W1: q×p.
@@ -48,12 +48,12 @@ class Theta(NamedTuple):
 
 
 def relu(t: jax.Array) -> jax.Array:
-    r"""ReLU activation, :math:`\sigma(t) = \max(0, t)`; derivative 0 at 0."""
+    r"""ReLU activation, $\sigma(t) = \max(0, t)$; derivative 0 at 0."""
     return jax.nn.relu(t)
 
 
 def sigmoid(z: jax.Array) -> jax.Array:
-    r"""Sigmoid activation, :math:`\sigma(z) = 1 / (1 + e^{-z})`."""
+    r"""Sigmoid activation, $\sigma(z) = 1 / (1 + e^{-z})$."""
     return jax.nn.sigmoid(z)
 
 
@@ -61,10 +61,10 @@ class Forward(NamedTuple):
     r"""Every intermediate of the forward pass, in the order of the recap table.
 
     Attributes:
-      a: :math:`a = W_1 x + b_1`, q×1.
-      h: :math:`h = \mathrm{ReLU}(a)`, q×1.
-      z: :math:`z = W_2 h + b_2`, 1×1.
-      y_hat: :math:`\hat y = \sigma(z)`, 1×1.
+      a: $a = W_1 x + b_1$, q×1.
+      h: $h = \mathrm{ReLU}(a)$, q×1.
+      z: $z = W_2 h + b_2$, 1×1.
+      y_hat: $\hat y = \sigma(z)$, 1×1.
     """
 
     a: jax.Array
@@ -86,7 +86,7 @@ def forward_one(params: Params, x: ArrayLike) -> Forward:
     Raises:
       ValueError: The network does not have exactly one hidden layer, or x not p values.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (3, 2, 1))

@@ -13,9 +13,10 @@ from jaxmlp.core.params import Layer, Params
 def minibatch_loss(y_hat: jax.Array, y: ArrayLike) -> jax.Array:
     r"""Loss of a mini-batch.
 
-    .. math::
-      \mathcal{L} = \frac{1}{s} \sum_{i=1}^s
-        \left[-y_i \log \hat y_i - (1 - y_i) \log(1 - \hat y_i)\right]
+    $$
+    \mathcal{L} = \frac{1}{s} \sum_{i=1}^s
+      \left[-y_i \log \hat y_i - (1 - y_i) \log(1 - \hat y_i)\right]
+    $$
 
     Args:
       y_hat: Probabilities, `(s,)`.
@@ -34,8 +35,9 @@ def minibatch_loss(y_hat: jax.Array, y: ArrayLike) -> jax.Array:
 def minibatch_loop(params: Params, X: jax.Array, y: jax.Array) -> tuple[jax.Array, Params]:
     r"""Loss and gradient of a mini-batch, one example after the other.
 
-    .. math::
-      \nabla_\theta \mathcal{L} = \frac{1}{s} \sum_{i=1}^s \nabla_\theta \mathcal{L}_i
+    $$
+    \nabla_\theta \mathcal{L} = \frac{1}{s} \sum_{i=1}^s \nabla_\theta \mathcal{L}_i
+    $$
 
     Args:
       params: Network with one hidden layer, `(p, q, 1)`.
@@ -89,17 +91,19 @@ def minibatch_matrix(
 ) -> tuple[jax.Array, Params]:
     r"""Loss and gradient of a mini-batch in matrices.
 
-    .. math::
-      A = X W_1 + \mathbf{1}_s b_1^\top, \quad H = \mathrm{ReLU}(A), \quad
-      Z = H W_2 + \mathbf{1}_s b_2, \quad \hat Y = \sigma(Z)
+    $$
+    A = X W_1 + \mathbf{1}_s b_1^\top, \quad H = \mathrm{ReLU}(A), \quad
+    Z = H W_2 + \mathbf{1}_s b_2, \quad \hat Y = \sigma(Z)
+    $$
 
-    .. math::
-      \delta_2 = \hat Y - Y, \quad
-      \nabla_{W_2} = \tfrac{1}{s} H^\top \delta_2, \quad
-      \nabla_{b_2} = \tfrac{1}{s} \textstyle\sum_i \delta_2(i), \quad
-      \delta_1 = (\delta_2 W_2^\top) \odot \mathbf{1}_{H>0}, \quad
-      \nabla_{W_1} = \tfrac{1}{s} X^\top \delta_1, \quad
-      \nabla_{b_1} = \tfrac{1}{s} \textstyle\sum_i \delta_1(i)
+    $$
+    \delta_2 = \hat Y - Y, \quad
+    \nabla_{W_2} = \tfrac{1}{s} H^\top \delta_2, \quad
+    \nabla_{b_2} = \tfrac{1}{s} \textstyle\sum_i \delta_2(i), \quad
+    \delta_1 = (\delta_2 W_2^\top) \odot \mathbf{1}_{H>0}, \quad
+    \nabla_{W_1} = \tfrac{1}{s} X^\top \delta_1, \quad
+    \nabla_{b_1} = \tfrac{1}{s} \textstyle\sum_i \delta_1(i)
+    $$
 
     Here W1 is p×q and W2 is q×1, as the lecture changes them for these slides: the
     package's own convention.
@@ -114,7 +118,7 @@ def minibatch_matrix(
 
     Source:
       Lecture, "Forward and Backward Pass in Matrix Notation". It gives the size of
-      :math:`\nabla_{b_1}` as s×1; summed over the s examples it has q entries.
+      $\nabla_{b_1}$ as s×1; summed over the s examples it has q entries.
     """
     Theta.from_params(params)  # one hidden layer, or an error that says so
     (W1, b1), (W2, b2) = params

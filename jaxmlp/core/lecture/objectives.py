@@ -8,7 +8,9 @@ from jax.typing import ArrayLike
 def linear_regression_sse(beta: jax.Array, X: ArrayLike, y: ArrayLike) -> jax.Array:
     r"""Objective of linear regression.
 
-    .. math:: SSE(\beta) = \frac{1}{2m} \sum_{i=1}^m (y_i - x_i^\top \beta)^2
+    $$
+    SSE(\beta) = \frac{1}{2m} \sum_{i=1}^m (y_i - x_i^\top \beta)^2
+    $$
 
     A sum of squares divided by 2m, so half the mean squared error.
 
@@ -31,9 +33,10 @@ def linear_regression_sse(beta: jax.Array, X: ArrayLike, y: ArrayLike) -> jax.Ar
 def logistic_regression_nll(beta: jax.Array, X: ArrayLike, y: ArrayLike) -> jax.Array:
     r"""Objective of logistic regression, the mean negative log-likelihood.
 
-    .. math::
-      -\ell(\beta) = -\frac{1}{m} \sum_{i=1}^m
-        \left[ y_i (x_i^\top \beta) - \log(1 + \exp(x_i^\top \beta)) \right]
+    $$
+    -\ell(\beta) = -\frac{1}{m} \sum_{i=1}^m
+      \left[ y_i (x_i^\top \beta) - \log(1 + \exp(x_i^\top \beta)) \right]
+    $$
 
     Args:
       beta: Coefficients, `(p,)`.

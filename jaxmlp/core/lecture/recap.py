@@ -35,7 +35,7 @@ def forward_recap(params: Params, x: ArrayLike, y_i: ArrayLike) -> list[RecapRow
     Returns:
       The table's five rows in its order.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp
       >>> from jaxmlp import init_params
       >>> params = init_params(jax.random.key(0), (3, 2, 1))

@@ -13,7 +13,9 @@ from jaxmlp.core.params import Params
 def sgd_update(params: Params, grads: Params, eta: ArrayLike) -> Params:
     r"""One step of gradient descent with a constant step size.
 
-    .. math:: \theta^{k+1} = \theta^k - \eta\, \nabla_\theta \mathcal{L}(\theta^k)
+    $$
+    \theta^{k+1} = \theta^k - \eta\, \nabla_\theta \mathcal{L}(\theta^k)
+    $$
 
     The gradient is of one example (`backward_one(...).to_grads()`, s = 1), of a
     mini-batch, or of all m examples.
@@ -71,7 +73,7 @@ def minibatches(order: jax.Array, s: int) -> Iterator[jax.Array]:
     Raises:
       ValueError: s is less than 1.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> [batch.tolist() for batch in minibatches(jnp.arange(5), 2)]
       [[0, 1], [2, 3], [4]]

@@ -37,8 +37,10 @@ class MLPClassifier(BinaryClassifier):
     `sklearn.neural_network.MLPClassifier`; what is said below is what they mean, and
     where more or less is possible. Training minimises, on each mini-batch B,
 
-    .. math:: \frac{1}{\sum_{i \in B} w_i} \left(\sum_{i \in B} w_i \ell_i +
-      \frac{\alpha}{2} \sum_l \lVert W_l \rVert^2\right)
+    $$
+    \frac{1}{\sum_{i \in B} w_i} \left(\sum_{i \in B} w_i \ell_i +
+    \frac{\alpha}{2} \sum_l \lVert W_l \rVert^2\right)
+    $$
 
     Computation is in the type of the features, float64 or float32, as in scikit-learn; but
     on an accelerator in float64 only where `jax_enable_x64` is on.
@@ -50,8 +52,8 @@ class MLPClassifier(BinaryClassifier):
       solver: `"adam"`, `"sgd"`, or `"lbfgs"` (optax's, with SciPy's rules for the end).
       alpha: Strength α of the L2 penalty on the weights.
       batch_size: Examples a step; `"auto"` is min(200, n).
-      learning_rate: Of `"sgd"`: `"constant"`, `"invscaling"` (:math:`\eta_0 / (t +
-        1)^{p}` after t examples, set once an epoch) or `"adaptive"` (divided by 5 where
+      learning_rate: Of `"sgd"`: `"constant"`, `"invscaling"` ($\eta_0 / (t +
+        1)^{p}$ after t examples, set once an epoch) or `"adaptive"` (divided by 5 where
         training would else stop).
       learning_rate_init: Step size η of `"sgd"` and `"adam"`.
       power_t: Exponent p of `"invscaling"`.
@@ -110,7 +112,7 @@ class MLPClassifier(BinaryClassifier):
       and the one here goes on. What the instance keeps is Python and NumPy: it can be
       pickled, copied, cloned.
 
-    Example:
+    Examples:
       >>> from sklearn.datasets import load_breast_cancer
       >>> from sklearn.pipeline import make_pipeline
       >>> from sklearn.preprocessing import StandardScaler

@@ -87,7 +87,7 @@ class MLPClassifierCV(BinaryClassifier):
       n_features_in_: Number of features p.
       feature_names_in_: Their names, if all are strings.
 
-    Example:
+    Examples:
       >>> from sklearn.datasets import make_moons
       >>> from jaxmlp import MLPClassifierCV
       >>> X, y = make_moons(200, noise=0.1, random_state=0)

@@ -34,7 +34,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
       feature_names_in_: Names of the columns that `fit` saw.
       n_features_in_: Their number.
 
-    Example:
+    Examples:
       >>> import pandas as pd
       >>> from jaxmlp import TablePreprocessor
       >>> jobs = ["cook", "clerk", None]

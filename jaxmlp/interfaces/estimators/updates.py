@@ -18,9 +18,11 @@ from jaxmlp.core import Params
 class Momentum(NamedTuple):
     r"""Makes gradient descent with momentum from a step size.
 
-    .. math:: v \leftarrow \mu v - \eta g, \qquad
-      \theta \leftarrow \theta + v \quad\text{or, Nesterov's,}\quad
-      \theta + \mu v - \eta g
+    $$
+    v \leftarrow \mu v - \eta g, \qquad
+    \theta \leftarrow \theta + v \quad\text{or, Nesterov's,}\quad
+    \theta + \mu v - \eta g
+    $$
 
     Attributes:
       momentum: Share μ of the last step, in [0, 1].
@@ -64,10 +66,12 @@ class AdamState(NamedTuple):
 class Adam(NamedTuple):
     r"""Makes Adam from a step size.
 
-    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
-      v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
-      \theta \leftarrow \theta - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
-      \frac{m}{\sqrt v + \epsilon}
+    $$
+    m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
+    v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
+    \theta \leftarrow \theta - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t}
+    \frac{m}{\sqrt v + \epsilon}
+    $$
 
     Attributes:
       beta_1: Decay of the mean gradient, in [0, 1).

@@ -34,7 +34,7 @@ def to_sklearn(model: Model | Params) -> "MLPClassifier | VotingClassifier":
       DataError: The labels are fractions, which scikit-learn takes for a regression's.
       TypeError: It is neither a model nor parameters.
 
-    Example:
+    Examples:
       >>> import jax
       >>> import numpy as np
       >>> from jaxmlp import init_params

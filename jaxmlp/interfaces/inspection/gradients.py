@@ -89,8 +89,10 @@ def _of_block(networks: Params, X: ArrayLike, y: ArrayLike) -> dict[str, Any]:
 
     The loss is that of the averaged probability, whose derivative by member k's logit is
 
-    .. math:: -\frac{\hat y_k}{\sum_j \hat y_j} (1 - \hat y_k) \text{ for } y = 1, \quad
-      \frac{1 - \hat y_k}{\sum_j (1 - \hat y_j)} \hat y_k \text{ for } y = 0
+    $$
+    -\frac{\hat y_k}{\sum_j \hat y_j} (1 - \hat y_k) \text{ for } y = 1, \quad
+    \frac{1 - \hat y_k}{\sum_j (1 - \hat y_j)} \hat y_k \text{ for } y = 0
+    $$
     """
     y = jnp.asarray(y, networks[0].w.dtype)
     z, factors = jax.vmap(

@@ -199,7 +199,7 @@ def check_recipe(recipe: LectureRecipe) -> None:
 def with_flags(message: str) -> str:
     """What the library says of an argument, with the name of its flag.
 
-    Example:
+    Examples:
       >>> with_flags("batch_size must be a multiple of 3")
       '--batch-size must be a multiple of 3'
       >>> with_flags("key, n_epochs: not the same in all processes")

@@ -41,7 +41,7 @@ def choose_threshold(
     Returns:
       The threshold, above 0 and below 1.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> probs, y = np.array([0.1, 0.2, 0.3, 0.9]), np.array([0, 1, 0, 1])
       >>> round(choose_threshold(probs, y, Costs(1.0, 5.0)), 3)

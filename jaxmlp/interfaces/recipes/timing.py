@@ -16,7 +16,7 @@ class Stopwatch:
       compile: Seconds in which JAX traced, lowered or compiled, on one thread or several.
       total: Seconds of the whole block.
 
-    Example:
+    Examples:
       >>> import jax
       >>> with Stopwatch() as watch:
       ...     _ = jax.jit(lambda x: x + 1)(1.0)

@@ -33,7 +33,7 @@ def tag(name: str, *children: str, **attributes: Any) -> Html:
       **attributes: Underscores stand for hyphens, one at the end is dropped; None is left
         out.
 
-    Example:
+    Examples:
       >>> tag("td", "a < b", class_="name")
       '<td class="name">a &lt; b</td>'
     """

@@ -120,7 +120,9 @@ def _loss(rest: Params, output: NDArray[np.floating], y: NDArray[np.int32]) -> f
 def _losses(rest: Params, output: jax.Array, y: jax.Array) -> jax.Array:
     r"""Loss of the averaged probability, given the first layer's output `(n, k, q)`.
 
-    .. math:: \log k - \log \sum_j \exp \log \sigma(\pm z_j)
+    $$
+    \log k - \log \sum_j \exp \log \sigma(\pm z_j)
+    $$
     """
     z = output[:, :, 0].T
     if rest:
