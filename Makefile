@@ -47,9 +47,9 @@ bench: .venv/dev
 	$(BIN)/python scripts/bench_gradients.py \
 	  $(if $(wildcard .venv-opacus),--opacus-python .venv-opacus/bin/python)
 
-## docs: build the pages into docs/_build; a warning is an error
+## docs: build the pages into site; a warning is an error
 docs: .venv/dev
-	$(BIN)/sphinx-build --fail-on-warning --quiet docs docs/_build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 ## smoke: the core of the tests on the oldest Python supported
 smoke:
@@ -68,7 +68,7 @@ LOCK = --universal --python-version 3.11 --generate-hashes \
 
 ## clean: remove everything that the targets above made
 clean:
-	rm -rf .venv .venv-oldest demo-model fuzz-findings docs/_build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest demo-model fuzz-findings site .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment, with and without the developers' tools. Each stamp is written last, so
