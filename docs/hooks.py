@@ -1,6 +1,7 @@
 """What mkdocs does beside its plugins: formulas as MathML, pages from the root."""
 
 import re
+import unicodedata
 from html import unescape
 from pathlib import Path
 
@@ -42,20 +43,41 @@ def on_page_content(html, page, config, files):
 
     def to_mathml(match):
         tex = unescape(match["tex"]).strip()
-        display = "block" if match["tag"] == "div" else "inline"
         try:
-            return mathml(tex, display)
+            if match["tag"] == "span":
+                return mathml(tex)
+            return f'<div class="formula">{mathml(tex, "block")}</div>'
         except Exception as error:
-            raise PluginError(
-                f"{page.file.src_uri}: no formula: {tex}: {error!r}"
-            ) from error
+            where = page.file.src_uri
+            raise PluginError(f"{where}: cannot be drawn: {tex} ({error!r})") from error
 
     return FORMULA.sub(to_mathml, html)
 
 
 def mathml(tex, display="inline"):
-    """TeX as MathML; raises ValueError for what latex2mathml passes over."""
-    result = convert(tex, display=display)
+    """TeX as the MathML that browsers know; raises for what cannot be converted."""
+    result = convert(tex.replace("{aligned}", "{split}"), display=display)
     if "\\" in unescape(result) or ">&<" in result:
-        raise ValueError("a command that latex2mathml does not know")
+        raise ValueError("a command or an environment that latex2mathml does not know")
+    for pattern, replacement in REPAIRS:
+        result = re.sub(pattern, replacement, result)
     return result
+
+
+def _bold(element):
+    """A letter's bold sign: browsers do not look at `mathvariant`."""
+    name = re.sub("LATIN |GREEK |LETTER ", "", unicodedata.name(unescape(element["sign"])))
+    style = element["style"].replace("-", " ")
+    bold = unicodedata.lookup(f"MATHEMATICAL {style} {name}")
+    return f"<{element['tag']}>{bold}</{element['tag']}>"
+
+
+REPAIRS = [
+    (r'<(?P<tag>m[in]) mathvariant="(?P<style>bold[a-z-]*)">(?P<sign>[^<]+)</m[in]>', _bold),
+    ("negativethinmathspace", "-0.167em"),
+    ("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>"),
+    # Two bars about a fraction would each take a height of their own.
+    ("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>'),
+    # TeX's thin space between a function and its argument, which latex2mathml leaves out.
+    (r"(<mi>(?:log|exp|cos)</mi>)(?!<mo)", r'\1<mspace width="0.167em" />'),
+]
