@@ -73,7 +73,10 @@ def _bold(element):
 
 
 REPAIRS = [
-    (r'<(?P<tag>m[in]) mathvariant="(?P<style>bold[a-z-]*)">(?P<sign>[^<]+)</m[in]>', _bold),
+    (
+        r'<(?P<tag>m[in]) mathvariant="(?P<style>bold[a-z-]*)">(?P<sign>[^<]+)</m[in]>',
+        _bold,
+    ),
     ("negativethinmathspace", "-0.167em"),
     ("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>"),
     # Two bars about a fraction would each take a height of their own.
