@@ -3,10 +3,8 @@
 import copy
 import math
 import pickle
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import joblib
@@ -593,19 +591,3 @@ def test_lbfgs_reaches_scikit_learns_minimum(table):
             with pytest.warns(ConvergenceWarning, match=limit):
                 short.fit(*table)
             assert short.n_iter_ <= 3 < model.n_iter_
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_the_examples_of_the_page(capsys):
-    page = (Path(__file__).parents[3] / "docs" / "estimator.md").read_text()
-    with jax.numpy_dtype_promotion("standard"):  # as readers have it
-        exec("".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)), {})
-    accuracy, *others = capsys.readouterr().out.splitlines()
-    assert float(accuracy) > 0.9
-    assert others == [
-        "True",
-        "True",
-        "['alpha', 'hidden_layer_sizes', 'learning_rate_init']",
-        "True",
-        "(12,)",
-    ]
