@@ -30,6 +30,7 @@ STAND_ALONE = {"README.md", "docs/streaming.md"}
 # Blocks that are only checked for their syntax, by page and how they begin, and why.
 NOT_RUN = {
     ("README.md", "make demo"): "installs packages, and runs these tests",
+    ("docs/start.md", "make demo"): "installs packages",
     ("docs/distributed.md", "import jax\n\njax.distributed"): (
         "waits for other processes; tests/distributed starts such"
     ),
@@ -217,16 +218,27 @@ CHECK_OF = {
 def run_python(block, names):
     """Runs a block and looks at the lines that it prints."""
     code = compile(block.text, str(block), "exec")
-    with redirect_stdout(io.StringIO()) as printed, jax.numpy_dtype_promotion("standard"):
+    with (
+        redirect_stdout(io.StringIO()) as printed,
+        jax.numpy_dtype_promotion("standard"),  # as readers have it
+        jax.numpy_rank_promotion("allow"),
+    ):
         exec(code, names)
     if block in PRINTING:
         CHECK_OF[block](printed.getvalue().splitlines())
 
 
+@pytest.fixture
+def own_process():
+    """What a block switches on ends with it, as a reader's process does."""
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
 # As readers have it, who see a warning and no error.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("run", RUNS)
-def test_blocks_run(run, tables, shell, tmp_path, monkeypatch, request):
+def test_blocks_run(run, tables, shell, tmp_path, monkeypatch, request, own_process):
     shutil.copytree(tables, tmp_path, dirs_exist_ok=True, ignore=lambda *_: ["churn-model"])
     blocks = RUNS[run]
     if any("churn-model" in block.text for block in blocks):

@@ -43,7 +43,7 @@ def check_backward(my_backward: MyBackward) -> str:
     Guarantees:
       `minibatch_loop`, `minibatch_vmap`, `minibatch_matrix` and `jax.grad` pass.
 
-    Example:
+    Examples:
       >>> from jaxmlp.lecture import check_backward, minibatch_matrix
       >>> def my_backward(params, X, y):
       ...     loss, ((W1, b1), (W2, b2)) = minibatch_matrix(params, X, y)
