@@ -278,6 +278,27 @@ def test_slider_and_play_button_go_through_the_epochs(opened):
     assert opened.evaluate("playground.state.playing") is False
 
 
+def test_the_address_keeps_what_is_shown(opened, page):
+    show(opened, width=1, snapshot=3, point=7, size="norm", batch_size=0)
+    shown = opened.evaluate("location.hash")
+    show(opened, width=0, snapshot=5, point=1, size="same", batch_size=1)
+    opened.evaluate(f"location.hash = '{shown}'")
+    found = opened.send(
+        "Runtime.evaluate",
+        expression="new Promise(r => setTimeout(() => r(playground.state), 100))",
+        awaitPromise=True,
+        returnByValue=True,
+    )["result"]["value"]
+    assert [found[k] for k in ("width", "snapshot", "point", "size", "batch_size")] == [
+        1, 3, 7, "norm", 0,
+    ]  # fmt: skip
+    # What an address cannot mean is left as it was.
+    opened.evaluate("location.hash = '#width=9&set=-1&point=x&size=huge&snapshot=9999'")
+    opened.evaluate("new Promise(r => setTimeout(r, 100))")
+    assert opened.evaluate("playground.network().q") == 5
+    assert opened.complaints() == []
+
+
 def test_controls_switch_between_runs(opened):
     show(opened, width=0, batch_size=0, init=0, learning_rate=0, snapshot=15)
     before = opened.evaluate(PARAMS)

@@ -534,6 +534,30 @@ function update(changes) {
   if (isOnlyPoint && state.size !== "influence") drawChosen();
   else drawPoints(net);
   drawExample(net);
+  keepInAddress();
+}
+
+// The address keeps what is shown, so that a link shows it too.
+const KEPT = ["set", "learning_rate", "width", "batch_size", "init", "snapshot", "point"];
+
+function keepInAddress() {
+  const kept = KEPT.map((name) => `${name}=${state[name]}`);
+  history.replaceState(null, "", `#${kept.join("&")}&size=${state.size}`);
+}
+
+function fromAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const places = { set: SETS.length, ...Object.fromEntries(CHOICES.map(([n, v]) => [n, v.length])) };
+  const found = {};
+  for (const name of KEPT) {
+    const value = Number(given.get(name) ?? NaN);
+    if (Number.isInteger(value) && value >= 0 && value < (places[name] ?? Infinity)) {
+      found[name] = value;
+    }
+  }
+  const sizes = Array.from(byId("size").options, (option) => option.value);
+  if (sizes.includes(given.get("size"))) found.size = given.get("size");
+  return found;
 }
 
 function play(on) {
@@ -645,10 +669,11 @@ function listen() {
   byId("plot").addEventListener("keydown", onPlotKey);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
   scheme.addEventListener("change", () => update({}));
+  addEventListener("hashchange", () => update({ set: state.set, ...fromAddress() }));
 }
 
 buildControls();
 listen();
-update({ set: 0, snapshot: SETS[0].epochs.length - 1 });
+update({ set: 0, snapshot: SETS[0].epochs.length - 1, ...fromAddress() });
 // For whoever wants to drive the page from the console, as the tests do.
 window.playground = { state, update, comparisons, network, unitLine, sets: SETS };
