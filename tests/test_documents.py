@@ -138,37 +138,13 @@ def check_fit(printed):
     assert float(printed[0]) > 0.9
 
 
-def check_search(printed):
-    configuration, accuracy = printed
-    assert configuration.startswith("Configuration(learning_rate=0.")
-    assert float(accuracy) > 0.95
-
-
 def check_gradients(printed):
-    shapes, numbers, names = printed
-    assert shapes == "(569,) (569, 569)"
-    fraction, noise_scale = map(float, numbers.split())
-    assert 0 < fraction < 1 < noise_scale
-    for name in ("train_loss", "norm_q50", "norm_q95", "clipped_fraction", "noise_scale"):
-        assert name in names
-
-
-def check_analysis(printed):
-    shapes, suspects = printed
-    assert shapes.startswith("(169, 400) 0.9")
-    assert suspects.count("[") == 2
-
-
-def check_private(printed):
-    guarantee, accuracy = printed
-    assert guarantee.startswith("epsilon 3.00; choices made by looking at other runs")
-    assert float(accuracy) > 0.85
-
-
-def check_step(printed):
-    loss, lecture_s_loss = map(float, printed[0].split())
-    assert loss == pytest.approx(lecture_s_loss, rel=1e-4)
-    assert loss < 0.05
+    shape, noise_scale = printed[0].rsplit(" ", 1)
+    fraction, loss = map(float, printed[1].split())
+    assert shape == "(569,)"
+    assert float(noise_scale) > 1
+    assert 0 < fraction < 1
+    assert 0.3 < loss < 3
 
 
 def check_checkpoints(printed):
@@ -195,15 +171,7 @@ def check_cross_validated(printed):
 
 # What the blocks of a page that print something print, in their order.
 CHECKS = {
-    "README.md": [
-        check_fit,
-        check_search,
-        check_fit,
-        check_gradients,
-        check_analysis,
-        check_private,
-        check_step,
-    ],
+    "README.md": [check_fit, check_fit, check_gradients],
     "docs/estimator.md": [check_fit, check_same_as_scikit_learn, check_cross_validated],
     "docs/streaming.md": [check_checkpoints, check_stream_search],
 }

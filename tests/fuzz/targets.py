@@ -45,7 +45,7 @@ from jaxmlp.data.stream.spool import opened
 from jaxmlp.data.stream.survey import survey
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces import cli
-from jaxmlp.interfaces.commands import analysis, processes, train
+from jaxmlp.interfaces.commands import analysis, playground, processes, train
 from jaxmlp.interfaces.commands.report import report
 from jaxmlp.interfaces.exports.export import to_json
 from jaxmlp.interfaces.exports.onnx import to_onnx
@@ -385,6 +385,7 @@ def _run(arguments: list[str]) -> tuple[int | str | None, str, str]:
         mock.patch.object(processes, "_keep_output_clean"),  # of this process, for good
         mock.patch.object(jax.distributed, "initialize", side_effect=RuntimeError("alone")),
         mock.patch.object(analysis, "audit_table", _stop),
+        mock.patch.object(playground, "train_all", _stop_playing),
         mock.patch.object(sys, "argv", ["jaxmlp", *arguments]),
         redirect_stdout(shown),
         redirect_stderr(errors),
@@ -411,6 +412,10 @@ def _stop_stream(found: Source, asked: LectureRecipe, *_: object, **given: objec
     raise DataError("nothing is trained here")
 
 
+def _stop_playing(*_: object) -> None:
+    raise DataError("nothing is trained here")
+
+
 def _stop(table: pa.Table, asked: object, *_: object) -> None:
     """Prepares the table, and trains no network, which would take too long."""
     if not isinstance(asked, str):
@@ -420,7 +425,7 @@ def _stop(table: pa.Table, asked: object, *_: object) -> None:
 
 _WORDS = [
     "train", "predict", "evaluate", "gradients", "audit", "explain", "export", "report",
-    "--help", "--version", "--json", "--quiet", "--all", "--std", "--", "-",
+    "playground", "--x", "--y", "--rows", "x", "flag", "1,16,all", "he,zero", "--help", "--version", "--json", "--quiet", "--all", "--std", "--", "-",
     "../inputs/data.csv", "../inputs/hostile.csv", "../inputs/model", "../inputs/hostile",
     "../inputs/b.json", "../inputs/absent", "../inputs/", ".", "..", "",
     "--target", "bought", "--out", "p.csv", "p.parquet", "p.html", "p.onnx", "p.json", "m",

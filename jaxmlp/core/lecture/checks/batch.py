@@ -60,6 +60,8 @@ def check_backward(my_backward: MyBackward) -> str:
         try:
             returned = call(my_backward, *trial)
         except AssertionError as error:
+            if error.__cause__ is None:  # it returned None
+                raise
             raise AssertionError(_missing_transpose(my_backward) or str(error)) from error
         found = list(_differences(_by_name(returned), trial))
         if found:
