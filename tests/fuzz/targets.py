@@ -425,7 +425,8 @@ def _stop(table: pa.Table, asked: object, *_: object) -> None:
 
 _WORDS = [
     "train", "predict", "evaluate", "gradients", "audit", "explain", "export", "report",
-    "playground", "--x", "--y", "--rows", "x", "flag", "1,16,all", "he,zero", "--help", "--version", "--json", "--quiet", "--all", "--std", "--", "-",
+    "playground", "--x", "--y", "--rows", "x", "flag", "1,16,all", "he,zero",
+    "--help", "--version", "--json", "--quiet", "--all", "--std", "--", "-",
     "../inputs/data.csv", "../inputs/hostile.csv", "../inputs/model", "../inputs/hostile",
     "../inputs/b.json", "../inputs/absent", "../inputs/", ".", "..", "",
     "--target", "bought", "--out", "p.csv", "p.parquet", "p.html", "p.onnx", "p.json", "m",
