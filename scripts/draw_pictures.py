@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# The spiral under 16 units, late, and a point of it.
-VIEW = "#set=2&learning_rate=1&width=2&batch_size=1&init=0&snapshot=24&point=19&size=same"
+# The spiral under 16 units, on the way, and a point of it.
+VIEW = "#set=2&learning_rate=1&width=2&batch_size=1&init=0&snapshot=20&point=44&size=same"
 
 
 def main() -> None:
