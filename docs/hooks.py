@@ -8,6 +8,7 @@ from pathlib import Path
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
+from notebook_pages import page_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -15,6 +16,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
+FIRST_NOTEBOOK = "notebooks/01_the_lecture_in_code.md"
 FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>',
     re.DOTALL,
@@ -23,17 +25,21 @@ LINK = re.compile(r"\[(?P<text>[^]]*)\]\((?P<target>[^):#]+)(?P<anchor>#[^)]*)?\
 
 
 def on_files(files, config):
-    """Adds the pages that stand at the root of the repository, for its readers."""
+    """Adds the pages that stand outside of docs: at the root, and the notebooks."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=LINK.sub(_within_docs, text)))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        page = f"notebooks/{path.stem}.md"
+        files.append(File.generated(config, page, content=page_of(path)))
     return files
 
 
 def _within_docs(link):
     """A link as seen from the docs; what is no page of theirs is no link there."""
-    target = PAGES.get(link["target"], link["target"].removeprefix("docs/"))
-    if target not in PAGES.values() and not (ROOT / "docs" / target).exists():
+    elsewhere = {**PAGES, "notebooks": FIRST_NOTEBOOK}
+    target = elsewhere.get(link["target"], link["target"].removeprefix("docs/"))
+    if target not in elsewhere.values() and not (ROOT / "docs" / target).exists():
         return link["text"]
     return f"[{link['text']}]({target}{link['anchor'] or ''})"
 

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -46,7 +47,9 @@ IN_SCRIPTS = {
 def load(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "docs")  # as mkdocs has it
+        spec.loader.exec_module(module)
     return module
 
 
@@ -236,3 +239,18 @@ def test_search_from_the_disk_asks_nobody(browser, site):
     assert {url.partition(":")[0] for url in requests} <= {"file", "data", "about"}
     complaints = {"Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"}
     assert [e for e in browser.events if e["method"] in complaints] == []
+
+
+def test_notebooks_are_pages_with_their_outputs(site):
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        page = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        n_outputs = sum(
+            bool(cell.get("outputs")) for cell in json.loads(path.read_text())["cells"]
+        )
+        shown = page.count('class="output highlight"') + page.count("data:image/png")
+        assert shown >= n_outputs > 0
+        assert page.count("<summary>Solution</summary>") >= 1
+        assert "arithmatex" not in page
+    drawn = load("notebook_pages").page_of(ROOT / "notebooks/01_the_lecture_in_code.ipynb")
+    assert "AssertionError: your function returns None" in drawn
+    assert "(02_from_loop_to_one_product.md)" in drawn
