@@ -71,6 +71,8 @@ def run_onnx(path: Path, model: Model, table: pa.Table) -> np.ndarray:
         value = values[column["name"]]
         if isinstance(value, pa.Array):
             value = np.array([text or "" for text in value.to_pylist()], object)
+        else:  # the graph takes float64; a table may hold float32
+            value = value.astype(np.float64)
         inputs.setdefault(column["input"], []).append(value)
     feeds = {name: np.column_stack(arrays) for name, arrays in inputs.items()}
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
