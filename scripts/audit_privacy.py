@@ -11,17 +11,17 @@ The data sets compared differ by one row, and everything else is alike: the samp
 (the expected batch size grows with the row) and the step (the learning rate grows with the
 expected batch size that the sum is divided by).
 
-    python scripts/audit_privacy.py [--runs 2000] [--sabotage 0.25]
+    python scripts/audit_privacy.py --runs 2000
+    python scripts/audit_privacy.py --runs 2000 --sabotage 0.25
 
 --sabotage trains with that share of the noise while the full noise is claimed: the audit
-must find it out.
+must find it out. Exit code 1 if it refutes a claim.
 """
-
-import argparse
 
 import jax
 import numpy as np
 import optax
+from arguments import make_parser, positive, seed, whole
 from sklearn.datasets import load_breast_cancer
 
 from jaxmlp import Layer
@@ -79,10 +79,23 @@ def optimizer(size: float) -> optax.GradientTransformation:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=2000, help="of each kind")
-    parser.add_argument("--sabotage", type=float, default=1.0, help="share of the noise")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--runs",
+        type=whole(1),
+        default=2000,
+        help="trainings with the canary, and without it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sabotage",
+        type=positive,
+        default=1.0,
+        metavar="SHARE",
+        help="of the claimed noise that is added (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="of the noise (default: %(default)s)"
+    )
     args = parser.parse_args()
     X, y = make_rows()
     refuted = 0

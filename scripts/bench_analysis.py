@@ -1,13 +1,18 @@
 """Which rows made this model: how right, how fast, beside retraining and cleanlab.
 
     python scripts/bench_analysis.py agreement
-    python scripts/bench_analysis.py size [--dtype float32]
+    python scripts/bench_analysis.py size --dtype float32
     python scripts/bench_analysis.py retraining --data FOLDER
     python scripts/bench_analysis.py laplace --data FOLDER
     python scripts/bench_analysis.py labels --data FOLDER --cleanlab-python PYTHON
 
-FOLDER holds Parquet tables whose last column is a 0/1 target, named as below. cleanlab has
-an environment of its own (`pip install cleanlab`).
+FOLDER holds Parquet tables with a 0/1 column `target`: breast_cancer.parquet,
+german_credit.parquet, cells.parquet, phoneme.parquet, spambase.parquet,
+email_spam.parquet, telco_churn.parquet and splice_ei.parquet; for laplace and labels also
+page_blocks0.parquet and caravan.parquet. With --quick, the first will do.
+
+cleanlab may live in an environment of its own (`pip install cleanlab`). Without it, labels
+shows jaxmlp's precision alone.
 """
 
 import argparse
@@ -22,6 +27,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from arguments import (
+    add_quick,
+    existing_file,
+    existing_folder,
+    make_parser,
+    positive,
+    whole,
+)
 from jax.typing import ArrayLike
 
 from jaxmlp import bce_with_logits, forward, init_params
@@ -59,42 +72,84 @@ TEN = (*SMALL, "page_blocks0", "caravan")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__)
     parts = "; ".join(f"{name}: {part.__doc__}" for name, part in PARTS.items())
-    parser.add_argument("part", choices=PARTS, help=parts)
-    parser.add_argument("--data", type=Path, help="folder of the tables")
+    parser.add_argument("parts", nargs="+", choices=PARTS, metavar="PART", help=parts)
+    parser.add_argument(
+        "--data", type=existing_folder, metavar="FOLDER", help="where the tables are"
+    )
     parser.add_argument(
         "--l2",
-        type=float,
+        type=positive,
         nargs="+",
         default=[0.01, 0.03],
-        help="strengths of the penalty in retraining and laplace",
+        help="strengths of the penalty in retraining and laplace (default: 0.01 0.03)",
     )
-    parser.add_argument("--rows", type=int, default=40, help="removed in retraining")
-    parser.add_argument("--seeds", type=int, default=3, help="of flips in labels")
     parser.add_argument(
-        "--most-rows", type=int, default=10_000, help="of a table in labels"
+        "--rows",
+        type=whole(2),
+        default=40,
+        help="removed in retraining, one by one (default: %(default)s)",
     )
-    parser.add_argument("--cleanlab-python", type=Path, help="for labels")
-    parser.add_argument("--n", type=int, default=10_000, help="training rows in size")
     parser.add_argument(
-        "--dtype", choices=("float32", "float64"), default="float64", help="in size"
+        "--seeds",
+        type=whole(1),
+        default=3,
+        help="of flips in labels, each tried (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--most-rows",
+        type=whole(1),
+        default=10_000,
+        help="of a table in labels, drawn at random (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cleanlab-python",
+        type=existing_file,
+        metavar="PYTHON",
+        help="interpreter that has cleanlab, for labels",
+    )
+    parser.add_argument(
+        "--n",
+        type=whole(1),
+        default=10_000,
+        help="training rows in size (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float64",
+        help="in size (default: %(default)s)",
     )
     parser.add_argument(
         "--first-order", action="store_true", help="without leverages, in size"
     )
+    add_quick(parser)
     args = parser.parse_args()
+    needed = {name for part in args.parts for name in tables(part, quick=args.quick)}
+    if needed and args.data is None:
+        parser.error(f"{' and '.join(args.parts)}: --data is missing")
+    missing = [name for name in sorted(needed) if not path_of(args.data, name).is_file()]
+    if missing:
+        parser.error(f"{args.data} lacks {', '.join(f'{m}.parquet' for m in missing)}")
     jax.config.update("jax_enable_x64", True)
-    if args.part in ("retraining", "laplace", "labels") and args.data is None:
-        parser.error(f"{args.part} needs --data")
-    if args.part == "labels" and args.cleanlab_python is None:
-        parser.error("labels needs --cleanlab-python")
-    PARTS[args.part](args)
+    for part in args.parts:
+        PARTS[part](args)
+
+
+def tables(part: str, *, quick: bool) -> tuple[str, ...]:
+    """Names of those that a part reads."""
+    names = {"retraining": tuple(SMALL), "laplace": TEN, "labels": TEN}.get(part, ())
+    return names[:1] if quick else names
+
+
+def path_of(folder: Path, name: str) -> Path:
+    return folder / f"{name}.parquet"
 
 
 def load(folder: Path, name: str, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a table drawn at random, as `jaxmlp train` encodes them, float64."""
-    table = read_table(folder / f"{name}.parquet")
+    table = read_table(path_of(folder, name))
     order = np.random.default_rng(0).permutation(table.num_rows)[:n_rows]
     table = table.take(np.sort(order))
     y = table["target"].to_numpy().astype(np.int32)
@@ -114,13 +169,16 @@ def agreement(args: argparse.Namespace) -> None:
 
     X, y = load_breast_cancer(return_X_y=True)
     X = (X - X.mean(axis=0)) / X.std(axis=0)
-    X, y, X_query = X[:400], y[:400], X[400:]
+    n, q, dtypes = 400, 16, ("float64", "float32")
+    if args.quick:
+        n, q, dtypes = 60, 4, ("float64",)
+    X, y, X_query = X[:n], y[:n], X[400:]
     l2 = 0.01
-    first = start(30, 16)
+    first = start(30, q)
     places = {"start": first, "optimum": optimum(first, X, y, l2=l2).params}
     for place, params in places.items():
         wanted = dense(params, X, y, X_query, l2)
-        for dtype in ("float64", "float32"):
+        for dtype in dtypes:
             at, X_given, X_asked = jax.tree.map(
                 lambda a, dtype=dtype: jnp.asarray(a, dtype), (params, X, X_query)
             )
@@ -190,14 +248,17 @@ def size(args: argparse.Namespace) -> None:
 def retraining(args: argparse.Namespace) -> None:
     """Correlations with retraining, and linear datamodeling scores."""
     settings = [(0, args.l2[0])] + [(q, l2) for l2 in args.l2 for q in (16, 32)]
+    n_subsets = 32
+    if args.quick:
+        settings, n_subsets = settings[:1], 4
     found: dict[tuple, list] = {setting: [] for setting in settings}
-    for name, n_rows in SMALL.items():
-        X, y = load(args.data, name, n_rows)
+    for name in tables("retraining", quick=args.quick):
+        X, y = load(args.data, name, SMALL[name])
         rows = np.random.default_rng(1).choice(len(y), args.rows, replace=False)
         for q, l2 in settings:
             at = optimum(start(X.shape[1], q), X, y, l2=l2)
             check = leave_one_out_check(at.params, X, y, l2=l2, rows=rows)
-            scores = datamodeling_scores(X, y, q, l2)
+            scores = datamodeling_scores(X, y, q, l2, n_subsets)
             figures = (check.own, check.others, float(scores.mean()))
             found[q, l2].append(figures)
             print(
@@ -214,21 +275,24 @@ def retraining(args: argparse.Namespace) -> None:
         )
 
 
-def datamodeling_scores(X: np.ndarray, y: np.ndarray, q: int, l2: float) -> ArrayLike:
+def datamodeling_scores(
+    X: np.ndarray, y: np.ndarray, q: int, l2: float, n_subsets: int
+) -> ArrayLike:
     """Of 100 rows that the network is not trained on."""
     order = np.random.default_rng(2).permutation(len(y))
     asked, kept = order[:100], order[100:]
     params = optimum(start(X.shape[1], q), X[kept], y[kept], l2=l2).params
     return linear_datamodeling_score(
-        jax.random.key(1), params, X[kept], y[kept], X[asked], l2=l2, n_subsets=32
+        jax.random.key(1), params, X[kept], y[kept], X[asked], l2=l2, n_subsets=n_subsets
     )
 
 
 def laplace_part(args: argparse.Namespace) -> None:
     """Test log loss of the plain and the averaged probabilities."""
+    names = tables("laplace", quick=args.quick)
     for l2 in args.l2:
         losses = []
-        for name in TEN:
+        for name in names:
             X, y = load(args.data, name, 2000)
             order = np.random.default_rng(0).permutation(len(y))
             test, train = np.split(order, [int(0.3 * len(y))])
@@ -255,7 +319,7 @@ def laplace_part(args: argparse.Namespace) -> None:
             # At no variance, both are the same but for rounding.
             print(
                 f"l2 {l2:g}, strength by {by}: no worse on {(column < 1e-9).sum()} of "
-                f"{len(TEN)}, {column.mean():+.4f} in the mean"
+                f"{len(names)}, {column.mean():+.4f} in the mean"
             )
 
 
@@ -265,13 +329,14 @@ def log_loss(probs: ArrayLike, y: np.ndarray) -> float:
 
 
 def labels(args: argparse.Namespace) -> None:
-    """Average precision for labels flipped at random, beside cleanlab's rankings."""
+    """Average precision for labels flipped at random, beside cleanlab's best rankings."""
     from sklearn.metrics import average_precision_score
 
     found: dict[str, dict[str, list[float]]] = {}
     seconds: dict[str, list[float]] = {}
     wrong, flipped = [], []
-    for name in TEN:
+    names = tables("labels", quick=args.quick)
+    for name in names:
         X, truth = load(args.data, name, args.most_rows)
         for seed in range(args.seeds):
             is_flipped = np.random.default_rng(100 + seed).random(len(truth)) < 0.1
@@ -282,24 +347,26 @@ def labels(args: argparse.Namespace) -> None:
             wrong.append(own.probability_wrong)
             flipped.append(is_flipped)
             scores = {"jaxmlp": own.probability_wrong}
-            probs = {}
-            for peer, make in PEERS.items():
-                began = time.perf_counter()
-                probs[peer] = make(X, y, seed)
-                took[peer] = time.perf_counter() - began
-            scores |= cleanlab_scores(args.cleanlab_python, probs, y)
+            if args.cleanlab_python is not None:
+                probs = {}
+                for peer, make in PEERS.items():
+                    began = time.perf_counter()
+                    probs[peer] = make(X, y, seed)
+                    took[peer] = time.perf_counter() - began
+                scores |= cleanlab_scores(args.cleanlab_python, probs, y)
             for method, score in scores.items():
                 precision = float(average_precision_score(is_flipped, score))
                 found.setdefault(method, {}).setdefault(name, []).append(precision)
             for method, value in took.items():
                 seconds.setdefault(method, []).append(value)
         shown = {m: statistics.mean(by[name]) for m, by in found.items()}
-        best = {p: max(v for m, v in shown.items() if m.startswith(f"{p}/")) for p in PEERS}
-        print(
-            f"{name:14} n {len(truth):5}: jaxmlp {shown['jaxmlp']:.3f}; cleanlab's best: "
-            + ", ".join(f"{peer} {value:.3f}" for peer, value in best.items()),
-            flush=True,
-        )
+        ours = shown.pop("jaxmlp")
+        best: dict[str, float] = {}
+        for method, value in shown.items():
+            peer = method.split("/")[0]
+            best[peer] = max(value, best.get(peer, 0))
+        peers = "".join(f"; cleanlab on {peer} {value:.3f}" for peer, value in best.items())
+        print(f"{name:14} n {len(truth):5}: jaxmlp {ours:.3f}{peers}", flush=True)
     means = {
         method: statistics.mean(statistics.mean(v) for v in by.values())
         for method, by in found.items()
@@ -310,7 +377,9 @@ def labels(args: argparse.Namespace) -> None:
         wins = sum(
             own_means[name] > statistics.mean(v) for name, v in found[method].items()
         )
-        print(f"{value:.4f} in the mean, below jaxmlp's on {wins} of {len(TEN)}: {method}")
+        print(
+            f"{value:.4f} in the mean, below jaxmlp's on {wins} of {len(names)}: {method}"
+        )
     for method, values in seconds.items():
         print(f"{statistics.mean(values):.1f} s a table: {method}")
     calibration(np.concatenate(wrong), np.concatenate(flipped))
@@ -322,10 +391,11 @@ def calibration(wrong: np.ndarray, is_flipped: np.ndarray) -> None:
     which = np.digitize(wrong, edges)
     for i, low in enumerate([0, *edges]):
         rows = which == i
-        print(
-            f"probability_wrong from {low:g}: {rows.sum()} labels, "
-            f"mean {wrong[rows].mean():.3f}, {is_flipped[rows].mean():.3f} of them flipped"
-        )
+        if rows.any():
+            print(
+                f"probability_wrong from {low:g}: {rows.sum()} labels, mean "
+                f"{wrong[rows].mean():.3f}, {is_flipped[rows].mean():.3f} of them flipped"
+            )
 
 
 def network_probs(view: int) -> Callable[[np.ndarray, np.ndarray, int], np.ndarray]:

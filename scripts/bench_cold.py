@@ -7,10 +7,9 @@ calls `jaxmlp.fit` with JAX's cache of compiled programs empty and filled, and t
 the model. The last, `jaxmlp predict`, cached, predicts 1,000 rows by an ensemble of the
 default recipe.
 
-    python scripts/bench_cold.py [--rounds 7] [--json FILE]
+    python scripts/bench_cold.py --rounds 7 --json cold.json
 """
 
-import argparse
 import json
 import os
 import platform
@@ -23,10 +22,13 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from arguments import add_json, add_quick, add_rounds, make_parser
 from sklearn.datasets import load_breast_cancer
 
 READ = """
+import sys
 import numpy as np
+n_epochs = int(sys.argv[1])
 table = np.loadtxt("table.csv", delimiter=",", skiprows=1, dtype=np.float32)
 X, y = table[:, :-1], table[:, -1].astype(int)
 order = np.random.default_rng(0).permutation(len(y))
@@ -41,7 +43,7 @@ import warnings
 from sklearn.neural_network import MLPClassifier
 warnings.simplefilter("ignore")
 model = MLPClassifier((32,), solver="sgd", momentum=0.0, alpha=0.0, learning_rate_init=0.1,
-                      batch_size=32, max_iter=200, tol=0.0, n_iter_no_change=200)
+                      batch_size=32, max_iter=n_epochs, tol=0.0, n_iter_no_change=n_epochs)
 model.fit(X[train], y[train])
 print(model.score(X[test], y[test]))
 """
@@ -57,7 +59,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 from jaxmlp import predict_proba
 params = init_params(jax.random.key(0), (30, 32, 1))
 result = fit(jax.random.key(1), params, X[train], y[train], optimizer=optax.sgd(0.1),
-             n_epochs=200, batch_size=32)
+             n_epochs=n_epochs, batch_size=32)
 probs = np.asarray(jax.jit(predict_proba)(result.params, X[test]))
 print(np.mean((probs >= 0.5) == y[test]))
 """
@@ -69,8 +71,6 @@ COMMAND = ["-m", "jaxmlp", "train", "table.csv", "--target", "target", "--out", 
            "--quiet"]  # fmt: skip
 ENSEMBLE = ["-m", "jaxmlp", "train", "table.csv", "--target", "target", "--out", "ensemble",
             "--quiet"]  # fmt: skip
-PREDICT = ["-m", "jaxmlp", "predict", "ensemble", "rows.csv", "--out", "predicted.csv",
-           "--quiet"]  # fmt: skip
 N_PREDICTED = 1000
 
 
@@ -88,22 +88,26 @@ def seconds_of(arguments: list[str], folder: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser = make_parser(__doc__)
+    add_rounds(parser, 7)
+    add_quick(parser)
+    add_json(parser)
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("--rounds must be at least 1")
-    times: dict[str, list[float]] = {
-        name: []
-        for name in (
-            "scikit-learn",
-            "ours, first",
-            "ours, cached",
-            "command, cached",
-            "predict, cached",
-        )
+    n_epochs = "2" if options.quick else "200"
+    scikit_learn, ours = ["-c", SCIKIT_LEARN, n_epochs], ["-c", OURS, n_epochs]
+    command = [*COMMAND, "--epochs", n_epochs]
+    # Predicting with what the command has trained saves a training.
+    model = "model" if options.quick else "ensemble"
+    predict = ["-m", "jaxmlp", "predict", model, "rows.csv", "--out", "predicted.csv",
+               "--quiet"]  # fmt: skip
+    contestants = {
+        "scikit-learn": scikit_learn,
+        "ours, first": ours,
+        "ours, cached": ours,
+        "command, cached": command,
+        "predict, cached": predict,
     }
+    times: dict[str, list[float]] = {name: [] for name in contestants}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         X, y = load_breast_cancer(return_X_y=True)
@@ -113,17 +117,15 @@ def main() -> None:
         (folder / "table.csv").write_text("\n".join([header, *lines]) + "\n")
         rows = [lines[i % len(lines)] for i in range(N_PREDICTED)]
         (folder / "rows.csv").write_text("\n".join([header, *rows]) + "\n")
-        seconds_of(["-c", SCIKIT_LEARN], folder)  # so that all files have been read once
-        seconds_of(ENSEMBLE, folder)
+        if not options.quick:
+            seconds_of(scikit_learn, folder)  # so that all files have been read once
+            seconds_of(ENSEMBLE, folder)
         for _ in range(options.rounds):
             shutil.rmtree(folder / "cache", ignore_errors=True)
-            times["scikit-learn"].append(seconds_of(["-c", SCIKIT_LEARN], folder))
-            times["ours, first"].append(seconds_of(["-c", OURS], folder))
-            times["ours, cached"].append(seconds_of(["-c", OURS], folder))
-            seconds_of(COMMAND, folder)
-            times["command, cached"].append(seconds_of(COMMAND, folder))
-            seconds_of(PREDICT, folder)
-            times["predict, cached"].append(seconds_of(PREDICT, folder))
+            for name, arguments in contestants.items():
+                if arguments in (command, predict) and not options.quick:
+                    seconds_of(arguments, folder)  # fills the cache
+                times[name].append(seconds_of(arguments, folder))
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     report = {
         "date": time.strftime("%Y-%m-%d"),

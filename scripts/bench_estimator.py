@@ -3,31 +3,33 @@
 Default parameters, generated tables. "first" is a fit with nothing compiled yet, "again"
 another one; both, and scikit-learn's, in turn, medians of the rounds.
 
-    python scripts/bench_estimator.py [--rounds 5]
+    python scripts/bench_estimator.py --rounds 5
 """
 
-import argparse
 import statistics
 import time
 import warnings
 
 import jax
 import numpy as np
+from arguments import add_quick, add_rounds, make_parser
 from sklearn import neural_network
 from sklearn.datasets import make_classification
 
 import jaxmlp
 
 SHAPES = ((500, 30), (5000, 30), (20_000, 100))
+QUICK_SHAPES = ((200, 12),)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = make_parser(__doc__)
+    add_rounds(parser, 5)
+    add_quick(parser)
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # that 30 epochs do not converge is meant
     print(f"{'rows':>6} {'columns':>7} {'type':8} {'sklearn':>8} first again  ratio")
-    for n, p in SHAPES:
+    for n, p in QUICK_SHAPES if options.quick else SHAPES:
         X, y = make_classification(n, p, n_informative=10, flip_y=0.05, random_state=0)
         for dtype in (np.float64, np.float32):
             theirs, first, again = compare(X.astype(dtype), y, options.rounds)

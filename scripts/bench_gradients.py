@@ -20,7 +20,7 @@ And per-example norms of 1,000,000 × 100 rows through a (100, 256, 1) network, 
 process of its own whose peak memory counts.
 
     python3.11 -m venv .venv-opacus && .venv-opacus/bin/pip install opacus numpy
-    python scripts/bench_gradients.py [--opacus-python .venv-opacus/bin/python]
+    python scripts/bench_gradients.py --opacus-python .venv-opacus/bin/python
 """
 
 import argparse
@@ -35,11 +35,13 @@ import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from arguments import add_json, add_quick, add_rounds, existing_file, make_parser
 from products import bare_products
 from worker import Worker
 
@@ -49,13 +51,31 @@ from jaxmlp.gradients import clipped_sum, loss_factors, map_blocks, norms
 from jaxmlp.privacy import dp_fit
 from jaxmlp.privacy.mechanism import ClippedMean
 
-SHAPES = [(30, 64, 256), (28, 300, 1024), (500, 512, 1024)]
-N_ROWS = 20_000
 RATE = 0.01
 SGD = optax.sgd(RATE)
 KEY = jax.random.key(1)
 """Of orders and samples."""
 WORKER = Path(__file__).with_name("opacus_worker.py")
+
+
+class Sizes(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+      shapes: Features, hidden units and batch size of each table row.
+      n_rows: Rows that mini-batches are taken from.
+      n_operations: Of the products in a measurement of a slow contestant; at least 2 steps.
+      n_norms: Rows whose norms are taken.
+    """
+
+    shapes: tuple[tuple[int, int, int], ...]
+    n_rows: int
+    n_operations: float
+    n_norms: int
+
+
+FULL = Sizes(((30, 64, 256), (28, 300, 1024), (500, 512, 1024)), 20_000, 5e8, 1_000_000)
+QUICK = Sizes(((5, 4, 8),), 200, 0, 1000)
 
 Run = Callable[[], float]
 """Runs once and returns microseconds a step."""
@@ -181,15 +201,15 @@ def noise_step(params):
 
 
 def measure(
-    shape, n_rounds: int, opacus: Worker | None, folder: Path, *, quick: bool
+    shape, sizes: Sizes, n_rounds: int, opacus: Worker | None, folder: Path, *, alone: bool
 ) -> dict:
     p, q, size = shape
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(N_ROWS, p)).astype(np.float32)
-    y = rng.integers(0, 2, N_ROWS).astype(np.float32)
+    X = rng.normal(size=(sizes.n_rows, p)).astype(np.float32)
+    y = rng.integers(0, 2, sizes.n_rows).astype(np.float32)
     params = init_params(jax.random.key(0), (p, q, 1))
     with_ones = np.asarray(augment(jnp.asarray(X)))
-    few = max(2, int(2e9 / (4 * p * q * size)) // 4)  # of the slow ones
+    few = max(2, int(sizes.n_operations / (4 * p * q * size)))  # of the slow ones
     many = 10 * few
     clipped = ClippedMean(1.0, size)
     private = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "delta": 1e-5}
@@ -208,11 +228,11 @@ def measure(
         "fit": whole_run(fit, X, y, params, size, many),
         "dp_fit": whole_run(dp_fit, X, y, params, size, many, **private),
     }
-    if not quick:
+    if not alone:
         contestants["vmap(grad)"] = loop(sgd_step(clipped_by_vmap), *theirs)
         state = aggregate.init(params)
         contestants["optax"] = loop(optax_step(aggregate), params, state, *theirs[2:])
-    if has("jax-privacy") and not quick:
+    if has("jax-privacy") and not alone:
         contestants["jax-privacy"] = loop(jax_privacy_step(params), *theirs)
     if opacus is not None:
         np.savez(folder / "data.npz", X=X, y=y)
@@ -295,16 +315,25 @@ def has(package: str) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--opacus-python", type=Path, help="interpreter that has Opacus")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="our own contestants alone")
-    parser.add_argument("--json", type=Path, help="file for all numbers")
+    parser = make_parser(__doc__)
+    add_rounds(parser, 7)
+    parser.add_argument(
+        "--opacus-python",
+        type=existing_file,
+        metavar="PYTHON",
+        help="interpreter that has Opacus (default: without it)",
+    )
+    parser.add_argument(
+        "--alone", action="store_true", help="without vmap(grad), optax and jax-privacy"
+    )
+    add_quick(parser)
+    add_json(parser)
     parser.add_argument("--norms", type=int, metavar="ROWS", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.norms:
         print(json.dumps(measure_norms(args.norms)))
         return
+    sizes = QUICK if args.quick else FULL
     opacus = None
     if args.opacus_python is not None:
         opacus = Worker(args.opacus_python, WORKER, os.cpu_count() or 1)
@@ -312,7 +341,7 @@ def main() -> None:
     names = ("jax", "optax", "numpy", "jax-privacy", "dp-accounting")
     print(", ".join(f"{name} {version(name)}" for name in names if has(name)))
     # First, while this process is small: Linux lets a child inherit its parent's peak.
-    command = [sys.executable, __file__, "--norms", "1000000"]
+    command = [sys.executable, __file__, "--norms", str(sizes.n_norms)]
     found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     print(
         f"norms of {found['rows']} rows: {found['rows_per_second']:.0f} rows/s, peak "
@@ -320,8 +349,10 @@ def main() -> None:
     )
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        for shape in SHAPES:
-            measured = measure(shape, args.rounds, opacus, Path(folder), quick=args.quick)
+        for shape in sizes.shapes:
+            measured = measure(
+                shape, sizes, args.rounds, opacus, Path(folder), alone=args.alone
+            )
             results.append(measured)
             print(shape)
             for name, us in results[-1]["microseconds"].items():

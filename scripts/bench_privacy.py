@@ -2,13 +2,15 @@
 
 The command's defaults, the same split for both, several seeds:
 
-    python scripts/bench_privacy.py DATA --target COL [--epsilon 1 3 8] [--clip 1]
+    python scripts/bench_privacy.py adult.parquet --target target --epsilon 1 3 8
 """
 
 import argparse
 import statistics
-from pathlib import Path
 
+from arguments import existing_file, make_parser, positive, share, whole
+
+from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.recipes.pipeline import train_on_table
 from jaxmlp.interfaces.recipes.recipe import (
@@ -20,14 +22,39 @@ from jaxmlp.interfaces.recipes.recipe import (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--epsilon", type=float, nargs="+", default=[1.0, 3.0, 8.0])
-    parser.add_argument("--delta", type=float, default=1e-5)
-    parser.add_argument("--clip", type=float, default=PRIVATE_CLIP)
-    parser.add_argument("--seeds", type=int, default=5)
-    args = parser.parse_args()
+    parser = make_parser(__doc__)
+    parser.add_argument("data", type=existing_file, help="CSV or Parquet file")
+    parser.add_argument("--target", required=True, help="column with the two labels")
+    parser.add_argument(
+        "--epsilon",
+        type=positive,
+        nargs="+",
+        default=[1.0, 3.0, 8.0],
+        help="budgets to try (default: 1 3 8)",
+    )
+    parser.add_argument(
+        "--delta", type=share, default=1e-5, help="of each budget (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--clip",
+        type=positive,
+        default=PRIVATE_CLIP,
+        help="norm to which each row's gradient is clipped (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=whole(1),
+        default=5,
+        help="splits to try, each with and without privacy (default: %(default)s)",
+    )
+    options = parser.parse_args()
+    try:
+        compare(options)
+    except DataError as error:
+        parser.error(str(error))
+
+
+def compare(args: argparse.Namespace) -> None:
     table = read_table(args.data)
 
     def measure(seed: int, epsilon: float | None) -> dict:

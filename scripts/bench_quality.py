@@ -7,7 +7,7 @@ for them. Histogram gradient boosting gets the raw columns, its categories marke
 are those from the table in memory to a trained model: for jaxmlp preprocessing and
 compiling included, for MLPClassifier the faster of both fits alone.
 
-    python scripts/bench_quality.py --target target TABLE.parquet ... [--json FILE]
+    python scripts/bench_quality.py adult.parquet spambase.parquet --target target
 """
 
 import argparse
@@ -15,17 +15,18 @@ import json
 import statistics
 import time
 import warnings
-from pathlib import Path
 
 import jax
 import numpy as np
 import pyarrow as pa
+from arguments import add_json, existing_file, make_parser, positive, whole
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
 
 from jaxmlp.data.columns import decode
+from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.recipes.ensemble import N_KNOTS
 from jaxmlp.interfaces.recipes.pipeline import train_on_table
@@ -38,16 +39,51 @@ MOST_LEVELS = 250  # gradient boosting takes 255 levels of a category
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("tables", nargs="+", type=Path)
-    parser.add_argument("--target", default="target")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--recipe", choices=["ensemble", "lecture"], default="ensemble")
-    parser.add_argument("--budget", type=float, help="seconds a table, as of the command")
-    parser.add_argument("--most-rows", type=int, default=30_000)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "tables", nargs="+", type=existing_file, help="CSV or Parquet files"
+    )
+    parser.add_argument(
+        "--target",
+        default="target",
+        help="column with the two labels, in each table (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=whole(1),
+        default=3,
+        help="splits to try of each table (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--recipe",
+        choices=["ensemble", "lecture"],
+        default="ensemble",
+        help="of `jaxmlp train` (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=positive,
+        metavar="SECONDS",
+        help="end a training of the ensemble then (default: none)",
+    )
+    parser.add_argument(
+        "--most-rows",
+        type=whole(1),
+        default=30_000,
+        help="of a table, drawn at random (default: %(default)s)",
+    )
+    add_json(parser)
     options = parser.parse_args()
+    if options.recipe == "lecture" and options.budget is not None:
+        parser.error("--budget is for --recipe ensemble")
     warnings.simplefilter("ignore")  # no convergence within max_iter is no error here
+    try:
+        compare_all(options)
+    except DataError as error:
+        parser.error(str(error))
+
+
+def compare_all(options: argparse.Namespace) -> None:
     results = {}
     print(f"{'table':18} {'ours':>7}", *(f"{peer:>9}" for peer in PEERS), " seconds  mlp's")
     for path in options.tables:

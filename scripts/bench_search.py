@@ -6,10 +6,9 @@ turns for several rounds, and the medians count; our first search, which compile
 apart. Then each of the 256 networks is fitted alone, unpadded, to see that the search's
 table says the same.
 
-    python scripts/bench_search.py [--rounds 3] [--json FILE]
+    python scripts/bench_search.py --rounds 3 --json search.json
 """
 
-import argparse
 import json
 import os
 import platform
@@ -17,11 +16,12 @@ import statistics
 import time
 import warnings
 from importlib.metadata import version
-from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
+from arguments import add_json, add_quick, add_rounds, make_parser
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neural_network import MLPClassifier
@@ -30,63 +30,78 @@ from sklearn.preprocessing import StandardScaler
 from jaxmlp import fit, init_params, search, train_val_test_split
 from jaxmlp.training import SearchResult
 
-RATES = tuple(float(f"{rate:.2g}") for rate in np.geomspace(0.003, 0.3, 8))
-WIDTHS = (8, 16, 32, 64)
-PENALTIES = (0.0, 1e-4, 1e-3, 1e-2)
-SEEDS = 2
-EPOCHS = 100
 BATCH = 32
 KEY = jax.random.key(0)
 
 
-def ours(X, y, train, val) -> SearchResult:
+class Grid(NamedTuple):
+    """What is searched, and for how long."""
+
+    rates: tuple[float, ...]
+    widths: tuple[int, ...]
+    penalties: tuple[float, ...]
+    n_seeds: int
+    n_epochs: int
+
+
+FULL = Grid(
+    rates=tuple(float(f"{rate:.2g}") for rate in np.geomspace(0.003, 0.3, 8)),
+    widths=(8, 16, 32, 64),
+    penalties=(0.0, 1e-4, 1e-3, 1e-2),
+    n_seeds=2,
+    n_epochs=100,
+)
+QUICK = Grid(rates=(0.01, 0.1), widths=(4, 8), penalties=(1e-3,), n_seeds=1, n_epochs=2)
+
+
+def ours(grid: Grid, X, y, train, val) -> SearchResult:
     return search(
         KEY,
         X[train],
         y[train],
         X[val],
         y[val],
-        learning_rates=RATES,
-        hidden_sizes=WIDTHS,
-        l2=PENALTIES,
-        n_seeds=SEEDS,
-        n_epochs=EPOCHS,
+        learning_rates=grid.rates,
+        hidden_sizes=grid.widths,
+        l2=grid.penalties,
+        n_seeds=grid.n_seeds,
+        n_epochs=grid.n_epochs,
         batch_size=BATCH,
     )
 
 
-def grid_search(X, y, train, val) -> GridSearchCV:
+def grid_search(grid: Grid, X, y, train, val) -> GridSearchCV:
     model = MLPClassifier(
         solver="sgd",
         momentum=0.0,
         batch_size=BATCH,
-        max_iter=EPOCHS,
+        max_iter=grid.n_epochs,
         tol=0.0,
-        n_iter_no_change=EPOCHS,
+        n_iter_no_change=grid.n_epochs,
     )
-    grid = {
-        "learning_rate_init": RATES,
-        "hidden_layer_sizes": [(q,) for q in WIDTHS],
-        "alpha": [l2 * BATCH for l2 in PENALTIES],  # divided by the batch size there
-        "random_state": list(range(SEEDS)),
+    choices = {
+        "learning_rate_init": grid.rates,
+        "hidden_layer_sizes": [(q,) for q in grid.widths],
+        "alpha": [l2 * BATCH for l2 in grid.penalties],  # divided by the batch size there
+        "random_state": list(range(grid.n_seeds)),
     }
     rows = np.concatenate([train, val])
     split = PredefinedSplit(np.repeat([-1, 0], [len(train), len(val)]))
     chosen = GridSearchCV(
-        model, grid, scoring="neg_log_loss", cv=split, n_jobs=-1, refit=False
+        model, choices, scoring="neg_log_loss", cv=split, n_jobs=-1, refit=False
     )
     return chosen.fit(X[rows], y[rows])
 
 
-def each_alone(X, y, train, val) -> np.ndarray:
+def each_alone(grid: Grid, X, y, train, val) -> np.ndarray:
     """Lowest validation loss of each network, fitted by itself without padding."""
     init_key, shuffle_key = jax.random.split(KEY)
     losses = []
-    for q in WIDTHS:
-        for rate in RATES:
+    for q in grid.widths:
+        for rate in grid.rates:
             optimizer = optax.sgd(rate)
-            for l2 in PENALTIES:
-                for seed in range(SEEDS):
+            for l2 in grid.penalties:
+                for seed in range(grid.n_seeds):
                     seed_key = jax.random.fold_in(init_key, seed)
                     alone = fit(
                         shuffle_key,
@@ -96,7 +111,7 @@ def each_alone(X, y, train, val) -> np.ndarray:
                         X_val=X[val],
                         y_val=y[val],
                         optimizer=optimizer,
-                        n_epochs=EPOCHS,
+                        n_epochs=grid.n_epochs,
                         batch_size=BATCH,
                         l2=l2,
                     )
@@ -111,18 +126,17 @@ def seconds_of(run) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser = make_parser(__doc__)
+    add_rounds(parser, 3)
+    add_quick(parser)
+    add_json(parser)
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("--rounds must be at least 1")
     warnings.simplefilter("ignore")  # scikit-learn's note that it has not converged
     os.environ["PYTHONWARNINGS"] = "ignore"
     X, y = load_breast_cancer(return_X_y=True)
     train, val, _ = train_val_test_split(jax.random.key(1), len(y))
     X = StandardScaler().fit(X[train]).transform(X).astype(np.float32)
-    data = (X, y, train, val)
+    data = (QUICK if options.quick else FULL, X, y, train, val)
 
     first = seconds_of(lambda: ours(*data))
     times: dict[str, list[float]] = {"ours": [], "GridSearchCV": []}

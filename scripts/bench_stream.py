@@ -11,7 +11,7 @@ Writes 20,000,000 rows of 28 float32 features (about 2.3 GB; kept if FOLDER is g
 - starts processes of their own that train two epochs on a tenth of the files and on all,
   and prints the most memory each has held.
 
-    python scripts/bench_stream.py [--rows 20000000] [--folder FOLDER] [--rounds 3]
+    python scripts/bench_stream.py --folder FOLDER --rounds 3
 
 Training on all rows in memory takes 8 GB.
 """
@@ -32,6 +32,7 @@ import numpy as np
 import optax
 import pyarrow as pa
 import pyarrow.parquet as pq
+from arguments import add_rounds, make_parser, whole
 
 from jaxmlp import fit, fit_stream, init_params
 from jaxmlp.core import Params
@@ -46,11 +47,25 @@ SGD = optax.sgd(0.1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=20_000_000)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--readers", type=int, default=2)
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--rows",
+        type=whole(1),
+        default=20_000_000,
+        help="to write, in files of 2,000,000 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="keeps the files, and has them from an earlier run (default: a temporary one)",
+    )
+    add_rounds(parser, 3)
+    parser.add_argument(
+        "--readers",
+        type=whole(1),
+        default=2,
+        help="threads that read (default: %(default)s)",
+    )
     parser.add_argument("--measure", metavar="HIDDEN", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:

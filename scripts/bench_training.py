@@ -12,10 +12,9 @@ apart.
 PyTorch may live in an environment of its own, which a second process serves:
 
     python3.11 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 numpy
-    python scripts/bench_training.py [--torch-python .venv-torch/bin/python] [--json FILE]
+    python scripts/bench_training.py --torch-python .venv-torch/bin/python
 """
 
-import argparse
 import json
 import os
 import platform
@@ -31,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from arguments import add_json, add_quick, add_rounds, existing_file, make_parser
 from products import bare_products
 from sklearn.neural_network import MLPClassifier
 from worker import Worker
@@ -41,6 +41,9 @@ from jaxmlp.training import epoch_order
 from jaxmlp.training.orders import Plan, draw_block
 
 SHAPES = [(30, 64, 32), (28, 64, 128), (28, 300, 1024), (500, 512, 1024)]
+ORDERS = (1_000, 10_000, 100_000)
+QUICK_SHAPES = [(5, 4, 8)]
+QUICK_ORDERS = (100,)
 STEPS_AN_EPOCH = 20
 RATE = 0.01
 PEERS = ("scikit-learn", "torch eager", "torch compiled")
@@ -133,14 +136,16 @@ def growing_step(shape, n_steps: int, parts: int) -> Callable[[], float]:
     return run
 
 
-def measure(shape, n_rounds: int, torch: Worker | None, folder: Path) -> dict:
+def measure(
+    shape, n_rounds: int, torch: Worker | None, folder: Path, *, quick: bool
+) -> dict:
     p, q, batch_size = shape
     rng = np.random.default_rng(0)
     X = rng.normal(size=(STEPS_AN_EPOCH * batch_size, p)).astype(np.float32)
     y = rng.integers(0, 2, len(X))
     # About 40 GFLOP a measurement; what `fit` does once then weighs little.
     n_epochs = int(4e10 / (4 * p * q * batch_size * STEPS_AN_EPOCH))
-    n_epochs = min(max(20, n_epochs), 2_000)
+    n_epochs = 2 if quick else min(max(20, n_epochs), 2_000)
     sgd = optax.sgd(RATE)
     contestants: Contestants = {
         "ours": ours(X, y, shape, n_epochs, sgd),
@@ -304,15 +309,17 @@ def show(row: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--torch-python", type=Path, help="Python that has PyTorch")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser = make_parser(__doc__)
+    add_rounds(parser, 9)
+    parser.add_argument(
+        "--torch-python",
+        type=existing_file,
+        metavar="PYTHON",
+        help="interpreter that has PyTorch (default: scikit-learn is the only peer)",
+    )
+    add_quick(parser)
+    add_json(parser)
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("--rounds must be at least 1")
-    if options.torch_python and not options.torch_python.exists():
-        parser.error(f"--torch-python: there is no {options.torch_python}")
     warnings.simplefilter("ignore")  # scikit-learn's note that it has not converged
     n_threads = len(os.sched_getaffinity(0))
     python = options.torch_python
@@ -326,10 +333,12 @@ def main() -> None:
     print(f"medians of {options.rounds} rounds, µs a step", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = []
-        for shape in SHAPES:
-            rows.append(measure(shape, options.rounds, torch, Path(folder)))
-            show(rows[-1])
-        shuffling = [measure_shuffling(n) for n in (1_000, 10_000, 100_000)]
+        for shape in QUICK_SHAPES if options.quick else SHAPES:
+            row = measure(shape, options.rounds, torch, Path(folder), quick=options.quick)
+            rows.append(row)
+            show(row)
+        orders = QUICK_ORDERS if options.quick else ORDERS
+        shuffling = [measure_shuffling(n) for n in orders]
         for row in shuffling:
             print(
                 f"order of {row['n_samples']} rows: sorted in a compiled program "

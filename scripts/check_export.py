@@ -4,7 +4,7 @@ Trains the default recipe on at most 30,000 rows of each table, saves the model,
 and runs the ONNX file (raw columns) by onnxruntime and the StableHLO file by JAX, on all
 rows. Needs jaxmlp[export] and onnxruntime.
 
-    python scripts/check_export.py --target target TABLE.parquet ...
+    python scripts/check_export.py adult.parquet spambase.parquet --target target
 """
 
 import argparse
@@ -16,10 +16,12 @@ import jax
 import numpy as np
 import onnxruntime
 import pyarrow as pa
+from arguments import existing_file, make_parser
 from bench_quality import sample
 from jax import export
 
 from jaxmlp.data.columns import decode
+from jaxmlp.data.errors import DataError
 from jaxmlp.data.tables import read_table
 from jaxmlp.interfaces.exports.export import export_model
 from jaxmlp.interfaces.exports.onnx import describe_columns
@@ -29,11 +31,24 @@ from jaxmlp.interfaces.recipes.recipe import EnsembleRecipe
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("tables", nargs="+", type=Path)
-    parser.add_argument("--target", default="target")
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "tables", nargs="+", type=existing_file, help="CSV or Parquet files"
+    )
+    parser.add_argument(
+        "--target",
+        default="target",
+        help="column with the two labels, in each table (default: %(default)s)",
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    try:
+        check_all(options)
+    except DataError as error:
+        parser.error(str(error))
+
+
+def check_all(options: argparse.Namespace) -> None:
     print(f"{'table':18} {'inputs':>7} {'onnx':>9} {'stablehlo':>9}  folder / parameters")
     for path in options.tables:
         table = sample(read_table(path), 30_000, seed=0)

@@ -14,10 +14,11 @@ seconds, of which a library takes the less. A step of B rows on one device takes
 all-reduce. They are faster from the B on at which both are equal.
 """
 
-import argparse
 import itertools
 import math
 from typing import NamedTuple
+
+from arguments import make_parser, whole
 
 
 class Cluster(NamedTuple):
@@ -80,8 +81,14 @@ def break_even(sizes: tuple[int, ...], n_devices: int, cluster: Cluster) -> floa
 
 def main() -> None:
     """Prints the tables of docs/distributed.md."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--devices", type=int, default=8)
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--devices",
+        type=whole(2),
+        default=8,
+        metavar="D",
+        help="that share out each step, at least 2 (default: %(default)s)",
+    )
     n_devices = parser.parse_args().devices
     share = 2 * (n_devices - 1) / n_devices
     print("| layers | parameters | numbers added up | bytes | bytes sent by each device |")

@@ -39,6 +39,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from arguments import make_parser, seed, share, whole
 
 ROOT = Path(__file__).resolve().parent.parent
 PHASES = ("survey", "compile", "training", "save", "report")
@@ -145,15 +146,45 @@ _started: list[subprocess.Popen[bytes]] = []
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--pairs", type=int, default=10, help="runs of two processes")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--runs",
+        type=whole(0),
+        default=100,
+        help="of one process, 0 for none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pairs",
+        type=whole(0),
+        default=10,
+        help="runs of two processes, 0 for none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=seed,
+        default=0,
+        help="of the data, the training and the kills (default: %(default)s)",
+    )
     # The training part of the default takes two windows an epoch.
-    parser.add_argument("--rows", type=int, default=300_000)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--during-saves", type=float, default=0.4, metavar="SHARE")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument(
+        "--rows",
+        type=whole(1),
+        default=300_000,
+        help="of the data set (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--epochs", type=whole(1), default=4, help="of each run (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--during-saves",
+        type=share,
+        default=0.4,
+        metavar="SHARE",
+        help="of the kills that wait for a save, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--jobs", type=whole(1), default=1, help="runs at a time (default: %(default)s)"
+    )
     return parser.parse_args()
 
 

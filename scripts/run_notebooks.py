@@ -75,8 +75,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("notebook", nargs="*", type=Path, help="by default all")
-    for path in parser.parse_args().notebook or sorted(NOTEBOOKS.glob("*.ipynb")):
+    parser.add_argument(
+        "notebook", nargs="*", type=Path, help="files to execute anew (default: all)"
+    )
+    paths = parser.parse_args().notebook
+    for path in paths:
+        if not path.is_file():
+            parser.error(f"there is no file {path}")
+    for path in paths or sorted(NOTEBOOKS.glob("*.ipynb")):
         nbformat.write(execute(path), path)
         print(path.name)
 

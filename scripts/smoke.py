@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from arguments import add_quick, make_parser
 from sklearn import neural_network
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
@@ -90,9 +91,12 @@ def check_estimator() -> None:
 
 
 def main() -> None:
+    parser = make_parser(__doc__)
+    add_quick(parser)
+    n_rows = (5,) if parser.parse_args().quick else (1, 5, 40_000)
     with jax.enable_x64(True):
         for layer_sizes in ((5, 1), (5, 7, 1), (5, 7, 4, 1)):
-            for n in (1, 5, 40_000):
+            for n in n_rows:
                 error = gradient_error(jax.random.key(n), layer_sizes, n)
                 if not error <= 1e-12:
                     raise SystemExit(
