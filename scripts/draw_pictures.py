@@ -8,36 +8,34 @@ with Chromium (scripts/install_chromium.sh installs it):
 writes docs/report.png and docs/playground.png.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from arguments import add_quick, existing_folder, make_parser
+
 # The spiral under 16 units, on the way, and a point of it.
 VIEW = "#set=2&learning_rate=1&width=2&batch_size=1&init=0&snapshot=20&point=44&size=same"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("out", type=Path, help="folder for the two pictures")
-    parser.add_argument(
-        "--quick", action="store_true", help="a few epochs, to see that it works"
-    )
+    parser = make_parser(__doc__)
+    parser.add_argument("out", type=existing_folder, help="folder for the two pictures")
+    add_quick(parser)
     options = parser.parse_args()
     browser = shutil.which("chromium")
     if browser is None:
         parser.error("needs chromium: scripts/install_chromium.sh installs it")
-    if not options.out.is_dir():
-        parser.error(f"{options.out}: no such folder")
-    few = ("--epochs", "3") if options.quick else ()
+    few, runs = (), ()
+    if options.quick:
+        few = ("--epochs", "3", "--hidden", "2")
+        runs = (*few, "--learning-rate", "1", "--batch-size", "all", "--init", "he")
     with TemporaryDirectory() as folder:
         model, page = Path(folder) / "model", Path(folder) / "playground.html"
         jaxmlp("train", "--out", str(model), *few)
-        jaxmlp("playground", "--out", str(page), *few)
+        jaxmlp("playground", "--out", str(page), *runs)
         report = (model / "report.html").resolve().as_uri()
         photograph(browser, report, options.out / "report.png", height=1240)
         playground = page.resolve().as_uri() + VIEW

@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.browser import chromium
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 RUNNABLE = sorted(
     path.stem
@@ -154,7 +156,7 @@ NOT_THERE = "not/there"
         ("check_export", [NOT_THERE], "there is no file"),
         ("check_export", ["TABLE", "--target", "no"], "no target column 'no'"),
         ("communication", ["--devices", "1"], "1 is less than 2"),
-        ("draw_overview", [f"{NOT_THERE}/file.png"], "there is no folder"),
+        ("draw_pictures", [NOT_THERE], "there is no folder"),
         ("fault_drill", ["--during-saves", "1.5"], "1.5 is not from 0 to 1"),
         ("run_notebooks", [NOT_THERE], "there is no file"),
     ],
@@ -380,9 +382,12 @@ def test_communication(run):
             assert are_times(value.replace(",", "") for value in cell.split(", "))
 
 
-def test_draw_overview(run, tmp_path):
-    assert run("draw_overview", "drawn.png") == ""
-    assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG\r\n")
+@pytest.mark.skipif(chromium.find() is None, reason="Chromium is not installed")
+def test_draw_pictures(run, tmp_path):
+    printed = run("draw_pictures", ".", "--quick").split()
+    assert printed == ["report.png", "playground.png"]
+    for name in printed:
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG\r\n")
 
 
 def test_smoke(run):
