@@ -162,8 +162,74 @@ def test_an_unknown_mistake_is_placed():
 
     with pytest.raises(AssertionError, match=r"^equation \(4\), .*, or equation \(5\)"):
         lecture.check_backward(noise)
-    with pytest.raises(AssertionError, match=r"^equation \(1\), .*: another value"):
+    with pytest.raises(AssertionError, match=r"^equation \(1\), .*, or the forward pass"):
         lecture.check_backward(lambda *b: jax.tree.map(jnp.ones_like, student(*b)))
+    with pytest.raises(AssertionError, match=r"^equation \(1\), .*, or the forward pass"):
+        lecture.check_backward(lambda params, X, y: student(params, X, 1 - y))
+
+
+def test_gradients_that_are_scaled_as_a_whole():
+    with pytest.raises(AssertionError, match=r"^all four are 2 times what they should be$"):
+        lecture.check_backward(lambda *b: jax.tree.map(lambda g: 2 * g, student(*b)))
+
+
+def test_numbers_that_are_none():
+    def nan(params, X, y):
+        (W1, b1), output = student(params, X, y)
+        return (W1 * jnp.nan, b1), output
+
+    with pytest.raises(AssertionError, match=r"^equation \(6\), .*: .* not finite$"):
+        lecture.check_backward(nan)
+    with pytest.raises(AssertionError, match="complex numbers"):
+        lecture.check_backward(
+            lambda *b: jax.tree.map(lambda g: jax.lax.complex(g, g), student(*b))
+        )
+
+
+def test_layers_or_arrays_in_the_wrong_order():
+    with pytest.raises(AssertionError, match=r"^the layers are in the wrong order"):
+        lecture.check_backward(lambda *b: student(*b)[::-1])
+    with pytest.raises(AssertionError, match=r"^w and b of each layer are in the wrong"):
+        lecture.check_backward(lambda *b: tuple((b, w) for w, b in student(*b)))
+
+
+def test_labels_that_are_no_column_are_told():
+    def raises(params, X, y):
+        (W1, b1), (W2, b2) = params
+        H = jnp.maximum(X @ W1 + b1[None, :], 0)
+        with jax.numpy_rank_promotion("allow"):
+            delta2 = jax.nn.sigmoid(H @ W2 + b2[None, :]) - y
+        delta1 = (delta2 @ W2.T) * (H > 0).astype(H.dtype)
+        return (X.T @ delta1, delta1.sum(axis=0)), (H.T @ delta2, delta2.sum(axis=0))
+
+    def goes_through(params, X, y):
+        (W1, b1), (W2, b2) = params
+        H = jnp.maximum(X @ W1 + b1[None, :], 0)
+        with jax.numpy_rank_promotion("allow"):
+            delta2 = jax.nn.sigmoid(H @ W2 + b2[None, :]) - y
+        return student(params, X, y)[0], (H.T @ delta2, delta2.sum(axis=0))
+
+    for mine in (raises, goes_through):
+        with pytest.raises(AssertionError, match=r"^equation \(1\), .* take y\[:, None\]"):
+            lecture.check_backward(mine)
+
+
+def test_a_transpose_is_missed_only_where_the_first_sizes_fail():
+    def not_for_one(params, X, y):
+        if len(y) == 1:
+            raise IndexError("one example")
+        return student(params, X, y)
+
+    with pytest.raises(AssertionError, match=r"^with p, q, s = \(2, 3, 1\): .*one example"):
+        lecture.check_backward(not_for_one)
+
+    def too_many(params, X, y):
+        (W1, b1), (W2, b2) = params
+        H = jnp.maximum(X @ W1 + b1[None, :], 0)
+        return H @ W2.T + b2[None, :]
+
+    with pytest.raises(AssertionError, match=r"one is too many in z = H W2 \+ b2"):
+        lecture.check_backward(lambda *b: (too_many(*b), student(*b))[1])
 
 
 def test_nothing_or_another_thing_returned():
@@ -172,7 +238,7 @@ def test_nothing_or_another_thing_returned():
             check(lambda *arguments: None)
     with pytest.raises(AssertionError, match=r"must return \(\(W1, b1\), \(W2, b2\)\)"):
         lecture.check_backward(lambda params, X, y: X)
-    with pytest.raises(AssertionError, match=r"stops before .*: KeyError"):
+    with pytest.raises(AssertionError, match=r"stops at `.*`: KeyError"):
         lecture.check_backward(lambda params, X, y: {}["W1"])
 
 
@@ -225,8 +291,10 @@ def test_backward_pass_of_one_example_by_place_or_by_name():
         lecture.check_backward_one(
             lambda *args: dict.fromkeys(("dL_dz", "dL_dW2", "dL_db2"), 0)
         )
-    with pytest.raises(AssertionError, match=r"stops before .*: TypeError: .*shape"):
+    with pytest.raises(AssertionError, match=r"stops at `.*`: TypeError: .*shape"):
         lecture.check_backward_one(lambda W1, b1, W2, b2, x, y: W2 @ x)
+    with pytest.raises(AssertionError, match=r"equation \(1\), .*: the shape is \(\), not"):
+        lecture.check_backward_one(lambda *args: jnp.zeros(7))
     with pytest.raises(AssertionError, match="must return the 7 arrays"):
         lecture.check_backward_one(lambda *args: backward_one(*args)[:6])
 
@@ -247,9 +315,20 @@ def test_update():
     ):
         with pytest.raises(AssertionError, match=told):
             lecture.check_sgd_update(step(factor))
-    for returned, told in ((None, "returns None"), (0.0, "structure of params")):
+    for returned, told in ((None, "returns None"), (0.0, "the structure of params")):
         with pytest.raises(AssertionError, match=told):
             lecture.check_sgd_update(lambda params, grads, eta, r=returned: r)
+    with pytest.raises(AssertionError, match="the structure of params"):
+        lecture.check_sgd_update(
+            lambda p, g, eta: jax.tree.leaves(step(lambda e: e)(p, g, eta))
+        )
+
+    def forgets_b2(params, grads, eta):
+        (W1, b1), (W2, _) = lecture.sgd_update(params, grads, eta)
+        return (W1, b1), (W2, params[1].b)
+
+    with pytest.raises(AssertionError, match=r"^θ - η ∇θ of b2: yours is"):
+        lecture.check_sgd_update(forgets_b2)
 
 
 def draw(scale, *, normal=True, bias=0.0):
@@ -276,17 +355,54 @@ def test_initialisation():
         assert told.endswith("holds")
     he = lambda d_in, d_out: (2 / d_in) ** 0.5
     xavier = lambda d_in, d_out: (6 / (d_in + d_out)) ** 0.5
+
+    def shifted(key, sizes):
+        return jax.tree.map(
+            lambda w: w + (0.01 if w.ndim == 2 else 0), draw(he)(key, sizes)
+        )
+
+    def equal_units(key, sizes):
+        return tuple((w[:, :1] * jnp.ones_like(w), b) for w, b in draw(he)(key, sizes))
+
+    def one_key(key, sizes):
+        return tuple(
+            (jax.random.normal(key, d) * he(*d), jnp.zeros(d[1]))
+            for d in itertools.pairwise(sizes)
+        )
+
+    generator = np.random.default_rng(0)
+
+    def with_numpy(key, sizes):
+        return tuple(
+            (generator.normal(size=d) * he(*d), np.zeros(d[1]))
+            for d in itertools.pairwise(sizes)
+        )
+
     for mine, method, told in (
         (draw(he, bias=0.1), "he", "biases must start at 0"),
-        (draw(lambda d_in, d_out: (2 / d_out) ** 0.5), "he", r"as if it were 2 / d_out"),
-        (draw(lambda d_in, d_out: 2 / d_in), "he", "the variance, not the standard dev"),
+        (draw(lambda d_in, d_out: (2 / d_out) ** 0.5), "he", r"that is 2 / d_out"),
+        (
+            draw(lambda d_in, d_out: 2 / d_in),
+            "he",
+            "the variance for the standard deviation",
+        ),
         (draw(xavier), "xavier", "the variance is"),
         (draw(lambda i, o: xavier(i, o) / 3**0.5), "xavier", "normal, not uniform"),
         (draw(lambda i, o: he(i, o) * 3**0.5, normal=False), "he", "uniform, not normal"),
         (draw(lambda d_in, d_out: 0.0), "he", "two keys give the same weights"),
+        (draw(lambda d_in, d_out: jnp.nan), "xavier", "not finite"),
+        (shifted, "he", "the mean is"),
+        (equal_units, "he", "all units have the same weights"),
+        (one_key, "he", "both layers are drawn with the same key"),
+        (with_numpy, "he", "the same key must give the same weights"),
+        (lambda key, sizes: draw(he)(key, (*sizes, 1)), "he", "makes 2 layers, not 3"),
+        (lambda key, sizes: (), "he", "makes 2 layers, not 0"),
+        (draw(lambda d_in, d_out: 1.0), "he", "the numbers are not scaled"),
         (lambda key, sizes: None, "he", "returns None"),
         (lambda key, sizes: 3, "he", "must return a tuple"),
         (lambda key, sizes: draw(he)(key, sizes[::-1]), "he", r"shape \(1, 60\)"),
     ):
         with pytest.raises(AssertionError, match=told):
             lecture.check_init(mine, method)
+    with pytest.raises(ValueError, match="method must be 'he' or 'xavier'"):
+        lecture.check_init(draw(he), "HE")

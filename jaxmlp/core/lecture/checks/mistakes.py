@@ -23,6 +23,12 @@ EQUATIONS = {
 }
 """The lecture's numbered equations."""
 
+
+def title(number: str) -> str:
+    """How a message names an equation."""
+    return f"equation {number}, {EQUATIONS[number]}"
+
+
 OF_PARAMETER = {"W2": "(2)", "b2": "(3)", "W1": "(6)", "b1": "(7)"}
 """The equation of each parameter's gradient."""
 

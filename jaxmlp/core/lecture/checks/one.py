@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxmlp.core.lecture.backward import dh_da, dL_da, dL_dh, dL_dW1, dL_dW2, dL_dz
-from jaxmlp.core.lecture.checks.mistakes import EQUATIONS
+from jaxmlp.core.lecture.checks.mistakes import title
 from jaxmlp.core.lecture.checks.probe import call, draw_trial, judge, take_arrays
 from jaxmlp.core.lecture.forward import Theta, relu, sigmoid
 
@@ -72,15 +72,11 @@ def check_backward_one(my_backward: Callable[..., Any]) -> str:
         y_hat = sigmoid(theta.W2 @ h + theta.b2)
         returned = call(my_backward, *theta, x, float(y))
         z_, W2_, b2_, h_, a_, W1_, b1_ = take_arrays(returned, names)
-        wanted = {
-            "(1)": (z_, dL_dz(y_hat, y)),
-            "(2)": (W2_, dL_dW2(z_, h)),
-            "(3)": (b2_, z_),
-            "(4)": (h_, dL_dh(z_, theta.W2)),
-            "(5)": (a_, dL_da(h_, dh_da(a))),
-            "(6)": (W1_, dL_dW1(a_, x)),
-            "(7)": (b1_, a_),
-        }
-        for number, (actual, expected) in wanted.items():
-            judge(f"equation {number}, {EQUATIONS[number]}", actual, expected)
+        judge(title("(1)"), z_, dL_dz(y_hat, y))
+        judge(title("(2)"), W2_, dL_dW2(z_, h))
+        judge(title("(3)"), b2_, z_)
+        judge(title("(4)"), h_, dL_dh(z_, theta.W2))
+        judge(title("(5)"), a_, dL_da(h_, dh_da(a)))
+        judge(title("(6)"), W1_, dL_dW1(a_, x))
+        judge(title("(7)"), b1_, a_)
     return "equations (1) to (7) hold"

@@ -1,5 +1,6 @@
 """What a reader's functions are tried on, and how their results are judged."""
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,7 +40,8 @@ def draw_trial(p: int, q: int, s: int) -> Trial:
     W2 = jnp.abs(W2) * (-1) ** jnp.arange(q, dtype=jnp.float32)[:, None]
     if q > 1:
         W1, b1 = W1.at[:, -1].set(0), b1.at[-1].set(0)
-    y = (jnp.arange(s) % 2).astype(jnp.float32)
+    # Not as many ones as zeros: turned labels would leave the mean of ŷ - y as it is.
+    y = (jnp.arange(s) % 3 == 1).astype(jnp.float32)
     return Trial((Layer(W1, b1), Layer(W2, b2)), X, y)
 
 
@@ -57,17 +59,18 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         returned = function(*arguments)
     except Exception as error:
-        raise AssertionError(
-            f"your function stops before it returns: {_in_one_line(error)}"
-        ) from error
+        raise AssertionError(f"your function stops{_where(error)}") from error
     if returned is None:
         raise AssertionError("your function returns None; it is still to be written")
     return returned
 
 
-def _in_one_line(error: Exception) -> str:
+def _where(error: Exception) -> str:
+    """The reader's line that raised, and what."""
+    _, *frames = traceback.extract_tb(error.__traceback__)
+    line = frames[0].line if frames else None
     first_line = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first_line}"
+    return f"{f' at `{line}`' if line else ''}: {type(error).__name__}: {first_line}"
 
 
 def take_arrays(returned: Any, names: Sequence[str]) -> list[jax.Array]:
@@ -78,7 +81,7 @@ def take_arrays(returned: Any, names: Sequence[str]) -> list[jax.Array]:
             raise AssertionError(f"your function returns no {', '.join(missing)}")
         returned = [returned[name] for name in names]
     try:
-        arrays = [jnp.asarray(value, jnp.float32) for value in returned]
+        arrays = [_real(value) for value in returned]
     except (TypeError, ValueError) as error:
         raise AssertionError(
             f"your function must return the arrays {', '.join(names)} ({error})"
@@ -91,6 +94,26 @@ def take_arrays(returned: Any, names: Sequence[str]) -> list[jax.Array]:
     return arrays
 
 
+def take_params(returned: Any) -> dict[str, jax.Array]:
+    """What a function returned in the structure of `params`, by the lecture's names."""
+    try:
+        (W1, b1), (W2, b2) = returned
+        arrays = {"W2": W2, "b2": b2, "W1": W1, "b1": b1}
+        return {name: _real(array) for name, array in arrays.items()}
+    except (TypeError, ValueError) as error:
+        raise AssertionError(
+            "your function must return ((W1, b1), (W2, b2)), the structure of params, not "
+            f"{type(returned).__name__} ({error})"
+        ) from error
+
+
+def _real(value: Any) -> jax.Array:
+    array = jnp.asarray(value)
+    if jnp.iscomplexobj(array):
+        raise TypeError("complex numbers")
+    return array.astype(jnp.float32)
+
+
 def judge(title: str, actual: jax.Array, expected: jax.Array) -> None:
     """Raises AssertionError unless the two agree; says how they differ."""
     if same(actual, expected):
@@ -98,11 +121,16 @@ def judge(title: str, actual: jax.Array, expected: jax.Array) -> None:
     if actual.shape != expected.shape:
         hint = "; a transpose is missing" if actual.shape == expected.shape[::-1] else ""
         words = f"the shape is {actual.shape}, not {expected.shape}{hint}"
+    elif not bool(jnp.isfinite(actual).all()):
+        words = NOT_FINITE
     elif same(actual, -expected):
         words = "the sign is turned"
     else:
         words = f"yours is {_shown(actual)}, it should be {_shown(expected)}"
     raise AssertionError(f"{title}: {words}")
+
+
+NOT_FINITE = "there are numbers that are not finite"
 
 
 def _shown(array: jax.Array) -> str:

@@ -6,9 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmlp.core.lecture.checks.probe import call, draw_trial, judge, same
+from jaxmlp.core.lecture.checks.probe import (
+    NOT_FINITE,
+    call,
+    draw_trial,
+    judge,
+    same,
+    take_params,
+)
 from jaxmlp.core.lecture.updates import sgd_update
-from jaxmlp.core.params import InitMethod, Params
+from jaxmlp.core.params import InitMethod
 
 
 def check_sgd_update(my_update: Callable[..., Any]) -> str:
@@ -28,25 +35,20 @@ def check_sgd_update(my_update: Callable[..., Any]) -> str:
       Lecture, "Stochastic Gradient Descent (SGD)".
     """
     params, grads = draw_trial(3, 4, 2).params, draw_trial(3, 4, 3).params
-    returned = call(my_update, params, grads, 0.25)
-    title = "θ - η ∇θ"
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(returned)]
-    if shapes != [leaf.shape for leaf in jax.tree.leaves(params)]:
-        raise AssertionError(f"{title}: the result must have the structure of params")
-    steps = {
-        "yours goes uphill: the minus is missing": -0.25,
-        "the step size η is missing": 1.0,
-        "the parameters have not changed": 0.0,
-    }
-    for words, eta in steps.items():
-        if _all_same(returned, sgd_update(params, grads, eta)):
-            raise AssertionError(f"{title}: {words}")
-    for mine, right in zip(
-        jax.tree.leaves(returned),
-        jax.tree.leaves(sgd_update(params, grads, 0.25)),
-        strict=True,
-    ):
-        judge(title, jnp.asarray(mine, jnp.float32), right)
+    returned = take_params(call(my_update, params, grads, 0.25))
+    right, *others = (
+        take_params(sgd_update(params, grads, eta)) for eta in (0.25, -0.25, 1.0, 0.0)
+    )
+    mistakes = (
+        "yours goes uphill: the minus is missing",
+        "the step size η is missing",
+        "the parameters have not changed",
+    )
+    for words, other in zip(mistakes, others, strict=True):
+        if all(same(returned[name], other[name]) for name in right):
+            raise AssertionError(f"θ - η ∇θ: {words}")
+    for name, expected in right.items():
+        judge(f"θ - η ∇θ of {name}", returned[name], expected)
     return "θ - η ∇θ holds"
 
 
@@ -65,73 +67,104 @@ def check_init(
 
     Raises:
       AssertionError: It does not; says how.
+      ValueError: The method is neither.
 
     Source:
       Lecture, "Initialization Methods".
     """
-    sizes = (300, 60, 1)
-    draws = [_layers(call(my_init, jax.random.key(i), sizes)) for i in range(20)]
-    for i, (d_in, d_out) in enumerate(((300, 60), (60, 1))):
-        title = f"{_INIT_TITLES[method]}, layer {i + 1}"
-        w = jnp.stack([_shaped(layers[i][0], (d_in, d_out), title) for layers in draws])
-        biases = [_shaped(layers[i][1], (d_out,), title) for layers in draws]
+    if method not in _INIT_TITLES:
+        raise ValueError(f"method must be 'he' or 'xavier', not {method!r}")
+    draws = [_layers(call(my_init, jax.random.key(i), _SIZES)) for i in range(20)]
+    again = _layers(call(my_init, jax.random.key(0), _SIZES))
+    for i, d_out in enumerate(_SIZES[1:]):
+        d_in, name = _SIZES[i], f"{_INIT_TITLES[method]}, layer {i + 1}"
+        w = jnp.stack([_shaped(layers[i][0], (d_in, d_out), name) for layers in draws])
+        biases = [_shaped(layers[i][1], (d_out,), name) for layers in draws]
+        if not bool(jnp.isfinite(w).all()):
+            raise AssertionError(f"{name}: {NOT_FINITE}")
         if any(bool(jnp.any(b != 0)) for b in biases):
-            raise AssertionError(f"{title}: the biases must start at 0")
-        if bool(jnp.all(w[0] == w[1])):
-            raise AssertionError(f"{title}: two keys give the same weights; use the key")
-        _judge_spread(title, w, d_in, d_out, method)
+            raise AssertionError(f"{name}: the biases must start at 0")
+        _judge_keys(name, w, again[i][0])
+        _judge_spread(name, w, d_in, d_out, method)
+    first, second = (
+        jnp.stack([layers[i][0].ravel()[:60] for layers in draws]) for i in (0, 1)
+    )
+    if abs(float(jnp.corrcoef(first.ravel(), second.ravel())[0, 1])) > 0.2:
+        raise AssertionError("both layers are drawn with the same key; use a key once")
     return f"{_INIT_TITLES[method]} holds"
 
 
+_SIZES = (300, 60, 1)
 _INIT_TITLES = {
     "he": "He: W ~ N(0, 2 / d_in)",
     "xavier": "Xavier: W ~ U(-√(6 / (d_in + d_out)), √(6 / (d_in + d_out)))",
 }
 
 
+def _judge_keys(name: str, w: jax.Array, again: jax.Array) -> None:
+    """The key, and nothing else, decides; units differ."""
+    if not bool(jnp.all(w[0] == again)):
+        raise AssertionError(f"{name}: the same key must give the same weights")
+    if bool(jnp.all(w[0] == w[1])):
+        raise AssertionError(f"{name}: two keys give the same weights; use the key")
+    if w.shape[2] > 1 and bool(jnp.all(w[:, :, 0] == w[:, :, 1])):
+        raise AssertionError(f"{name}: all units have the same weights, and will keep them")
+
+
 def _judge_spread(
-    title: str, w: jax.Array, d_in: int, d_out: int, method: InitMethod
+    name: str, w: jax.Array, d_in: int, d_out: int, method: InitMethod
 ) -> None:
-    """Variance within 15%, and the greatest weight as the distribution has it."""
+    """Mean 0, variance within 15%, and the greatest weight as the distribution has it."""
     wanted = 2 / d_in if method == "he" else 2 / (d_in + d_out)
-    variance = float(jnp.var(w))
-    others = {
-        "2 / d_out": 2 / d_out,
-        "1 / d_in": 1 / d_in,
-        "(2 / d_in)²: that is the variance, not the standard deviation": wanted**2,
-        "2 / (d_in + d_out)": 2 / (d_in + d_out),
-        "1": 1.0,
-        "0": 0.0,
-    }
+    mean, variance = float(jnp.mean(w)), float(jnp.var(w))
     if abs(variance - wanted) > 0.15 * wanted:
-        near = [text for text, v in others.items() if abs(variance - v) <= 0.1 * v]
-        hint = f", as if it were {near[0]}" if near else ""
+        near = [text for text, v in _others(wanted, d_in, d_out) if _is_near(variance, v)]
+        hint = f"; {near[0]}" if near else ""
         raise AssertionError(
-            f"{title}: the variance is {variance:.3g}, not {wanted:.3g}{hint}"
+            f"{name}: the variance is {variance:.3g}, not {wanted:.3g}{hint}"
         )
+    if abs(mean) > 5 * (wanted / w.size) ** 0.5 + 0.02 * wanted**0.5:
+        raise AssertionError(f"{name}: the mean is {mean:.3g}, not 0")
     # A uniform variable stays within √3 standard deviations, a normal one does not.
     reach = float(jnp.max(jnp.abs(w))) / wanted**0.5
     if method == "he" and reach < 2:
-        raise AssertionError(f"{title}: the weights are uniform, not normal")
+        raise AssertionError(f"{name}: the weights are uniform, not normal")
     if method == "xavier" and reach > 1.8:
-        raise AssertionError(f"{title}: the weights are normal, not uniform")
+        raise AssertionError(f"{name}: the weights are normal, not uniform")
+
+
+def _others(wanted: float, d_in: int, d_out: int) -> list[tuple[str, float]]:
+    """Variances that mistakes give, and what they are."""
+    return [
+        ("that is 2 / d_out", 2 / d_out),
+        ("that is 1 / d_in", 1 / d_in),
+        ("that is 2 / (d_in + d_out)", 2 / (d_in + d_out)),
+        ("that is 2 / d_in", 2 / d_in),
+        ("you took the variance for the standard deviation, which is its root", wanted**2),
+        ("the numbers are not scaled", 1.0),
+        ("the numbers are not scaled", 1 / 3),
+    ]
+
+
+def _is_near(variance: float, other: float) -> bool:
+    return abs(variance - other) <= 0.1 * other
 
 
 def _layers(returned: Any) -> list[tuple[jax.Array, jax.Array]]:
     try:
-        return [(jnp.asarray(w), jnp.asarray(b)) for w, b in returned]
+        layers = [(jnp.asarray(w), jnp.asarray(b)) for w, b in returned]
     except (TypeError, ValueError) as error:
         raise AssertionError(
             f"your function must return a tuple of (w, b), one for each layer ({error})"
         ) from error
+    if len(layers) != len(_SIZES) - 1:
+        raise AssertionError(
+            f"layer_sizes {_SIZES} makes {len(_SIZES) - 1} layers, not {len(layers)}"
+        )
+    return layers
 
 
-def _shaped(value: jax.Array, shape: tuple[int, ...], title: str) -> jax.Array:
+def _shaped(value: jax.Array, shape: tuple[int, ...], name: str) -> jax.Array:
     if value.shape != shape:
-        raise AssertionError(f"{title}: shape {value.shape}, not {shape}")
+        raise AssertionError(f"{name}: shape {value.shape}, not {shape}")
     return value.astype(jnp.float32)
-
-
-def _all_same(a: Any, b: Params) -> bool:
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(same(jnp.asarray(one, jnp.float32), other) for one, other in pairs)
