@@ -174,7 +174,9 @@ def test_the_page_holds_itself_against_jax(opened):
 
 def test_the_comparison_can_fail(opened):
     show(opened, width=0, init=0, batch_size=0, learning_rate=0, snapshot=5)
-    opened.evaluate("playground.sets[0].points[3].x[0] += 0.01; playground.update({})")
+    opened.evaluate(
+        "playground.sets[0].points[3].y ^= 1; playground.update({redraw: true})"
+    )
     assert "differs from JAX" in opened.evaluate("verdict.textContent")
 
 
@@ -182,9 +184,32 @@ def test_a_run_that_diverged_says_so(opened):
     show(opened, learning_rate=1, snapshot=15)
     assert opened.evaluate("lost.hidden") is False
     assert opened.evaluate("verdict.textContent") == "nothing to compare"
+    assert opened.evaluate("agreement.className") == ""
+    drawn = "document.querySelector('.plot svg').outerHTML"
+    assert "NaN" not in opened.evaluate(drawn)
     show(opened, learning_rate=0)
     assert opened.evaluate("lost.hidden") is True
     assert opened.complaints() == []
+
+
+def test_what_is_typed_as_a_point_or_out_of_range_is_one(opened):
+    for typed, point in (("1.5", 2), ("-3", 0), ("99999", 149), ("x", 0)):
+        show(opened, point=typed)
+        assert opened.evaluate("playground.state.point") == point
+        assert opened.complaints() == []
+
+
+def test_values_are_shown_as_the_table_has_them(opened, page):
+    import pyarrow.csv
+
+    table = pyarrow.csv.read_csv(page.parent / "own.csv")
+    values = set(zip(*(table.columns[i].to_numpy().round(4) for i in (0, 1)), strict=True))
+    raw = opened.evaluate("playground.sets[0].points.map(p => p.raw)")
+    assert {tuple(np.round(pair, 4)) for pair in raw} <= values
+    show(opened, point=3)
+    text = opened.evaluate("document.getElementById('which').textContent")
+    for value in raw[3]:
+        assert f"{value:.8g}".replace("-", "−") in text
 
 
 def test_points_are_sized_by_gradient_norm_and_influence(opened, x64):
@@ -192,9 +217,11 @@ def test_points_are_sized_by_gradient_norm_and_influence(opened, x64):
     X, y, is_training = data_of(opened)
     flat = np.array(opened.evaluate(PARAMS), np.float32)
     params = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), params_of(flat, 5))
-    values = (
-        "[...document.querySelectorAll('#points > *')].map(p => Number(p.dataset.value))"
-    )
+    values = """
+    [...document.querySelectorAll('[data-point]')]
+      .sort((a, b) => a.dataset.point - b.dataset.point)
+      .map(p => Number(p.dataset.value))
+    """
     show(opened, size="norm")
     np.testing.assert_allclose(
         opened.evaluate(values), norms(loss_factors(params, X, y)), rtol=1e-6, atol=1e-9
@@ -205,10 +232,13 @@ def test_points_are_sized_by_gradient_norm_and_influence(opened, x64):
     removal = influence(params, X[:n], y[:n], X[7:8], l2=0.01, solver="parameters")[0]
     np.testing.assert_allclose(found[:n], -removal, rtol=1e-6, atol=1e-9)
     assert np.isnan(found[n:]).all()  # validation points shaped nothing
-    sizes = opened.evaluate(
-        "[...document.querySelectorAll('#points > circle')].map(p => +p.getAttribute('r'))"
-    )
+    circles = "[...document.querySelectorAll('circle[data-point]')]"
+    sizes = opened.evaluate(f"{circles}.map(c => Number(c.getAttribute('r')))")
     assert max(sizes) > 2 * min(sizes)
+    up = "document.querySelectorAll('.push.up').length"
+    down = "document.querySelectorAll('.push.down').length"
+    assert 0 < opened.evaluate(up) <= (removal < 0).sum()
+    assert 0 < opened.evaluate(down) <= (removal > 0).sum()
 
 
 def centre(browser, script):
@@ -271,30 +301,38 @@ def test_slider_and_play_button_go_through_the_epochs(opened):
         "Pause",
         "epoch 0 of 40",
     ]
-    later = "new Promise(r => setTimeout(() => r(playground.state.snapshot), 1500))"
-    found = opened.send("Runtime.evaluate", expression=later, awaitPromise=True)
-    assert found["result"]["value"] >= 2
+    assert later(opened, 1500, "playground.state.snapshot") >= 2
     opened.click(*centre(opened, "play"))
     assert opened.evaluate("playground.state.playing") is False
+    # Pressed again and again, it goes no faster.
+    show(opened, snapshot=0)
+    opened.evaluate("for (let i = 0; i < 9; i++) document.getElementById('play').click()")
+    assert later(opened, 1000, "playground.state.snapshot") <= 4
+
+
+def later(browser, milliseconds, script="null"):
+    """What an expression gives after a while."""
+    promise = f"new Promise(r => setTimeout(() => r({script}), {milliseconds}))"
+    found = browser.send(
+        "Runtime.evaluate", expression=promise, awaitPromise=True, returnByValue=True
+    )
+    return found["result"].get("value")
 
 
 def test_the_address_keeps_what_is_shown(opened, page):
     show(opened, width=1, snapshot=3, point=7, size="norm", batch_size=0)
+    later(opened, 500)
     shown = opened.evaluate("location.hash")
     show(opened, width=0, snapshot=5, point=1, size="same", batch_size=1)
+    later(opened, 500)
     opened.evaluate(f"location.hash = '{shown}'")
-    found = opened.send(
-        "Runtime.evaluate",
-        expression="new Promise(r => setTimeout(() => r(playground.state), 100))",
-        awaitPromise=True,
-        returnByValue=True,
-    )["result"]["value"]
+    found = later(opened, 100, "playground.state")
     assert [found[k] for k in ("width", "snapshot", "point", "size", "batch_size")] == [
         1, 3, 7, "norm", 0,
     ]  # fmt: skip
     # What an address cannot mean is left as it was.
     opened.evaluate("location.hash = '#width=9&set=-1&point=x&size=huge&snapshot=9999'")
-    opened.evaluate("new Promise(r => setTimeout(r, 100))")
+    later(opened, 100)
     assert opened.evaluate("playground.network().q") == 5
     assert opened.complaints() == []
 
@@ -348,7 +386,7 @@ def test_nothing_is_wider_than_the_screen(browser, page, width):
     assert inner_width == width
     assert scroll_width <= inner_width
     assert browser.evaluate("plot.getBoundingClientRect().width") >= 280
-    small = "[...document.querySelectorAll('button, select')].map(b => b.offsetHeight)"
+    small = "[...document.querySelectorAll('button, #size')].map(b => b.offsetHeight)"
     assert min(browser.evaluate(small)) >= 30
 
 

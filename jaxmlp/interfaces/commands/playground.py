@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 import jax
 import typer
@@ -14,7 +14,7 @@ from jaxmlp.data.labels import find_column
 from jaxmlp.data.tables import check_place, read_table, whole_file
 from jaxmlp.interfaces.commands.arguments import JsonOption, QuietOption, about
 from jaxmlp.interfaces.commands.console import counting, print_notes
-from jaxmlp.interfaces.options import parse_hidden, parse_learning_rates
+from jaxmlp.interfaces.options import parse_learning_rates
 from jaxmlp.interfaces.playground.page import render_playground
 from jaxmlp.interfaces.playground.runs import Choice, Grid, Init, n_runs, train_all
 from jaxmlp.interfaces.playground.sets import (
@@ -24,18 +24,19 @@ from jaxmlp.interfaces.playground.sets import (
     two_columns,
 )
 
+_T = TypeVar("_T")
+
 _MOST = 6  # of each thing to choose between
 _WIDEST = 64  # whose parameters at all snapshots a page can hold, and a table show
 
 
 def _parse_widths(text: str) -> tuple[int, ...]:
-    sizes = parse_hidden(text)
-    if any(len(widths) != 1 or widths[0] > _WIDEST for widths in sizes):
+    widths = _whole_numbers(text)
+    if not widths or max(widths) > _WIDEST:
         raise typer.BadParameter(
-            f"{text!r}: the page shows one hidden layer of at most {_WIDEST} units, such "
-            "as 2,4,16"
+            f"{text!r} is not widths of one hidden layer, at most {_WIDEST}, such as 2,4,16"
         )
-    return _few(tuple(widths[0] for widths in sizes), text)
+    return _few(widths, text)
 
 
 def _parse_rates(text: str) -> tuple[float, ...]:
@@ -44,10 +45,19 @@ def _parse_rates(text: str) -> tuple[float, ...]:
 
 def _parse_batch_sizes(text: str) -> tuple[int | None, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part == "all" or (part.isdecimal() and int(part) > 0) for part in parts):
+    numbers = [part for part in parts if part != "all"]
+    sizes = _whole_numbers(",".join(numbers)) if numbers else ()
+    if (numbers and not sizes) or max(sizes, default=1) >= 2**31:
         raise typer.BadParameter(f"{text!r} is not sizes such as 1,16,all")
-    sizes = [None if part == "all" else int(part) for part in parts]
-    return _few(tuple(dict.fromkeys(sizes)), text)
+    return _few((*sizes, *([None] if "all" in parts else [])), text)
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    """Different whole numbers from 1, or () if one is none."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 0 < len(part) < 20 and int(part) > 0 for part in parts):
+        return ()
+    return tuple(dict.fromkeys(map(int, parts)))
 
 
 def _parse_inits(text: str) -> tuple[Init, ...]:
@@ -57,7 +67,7 @@ def _parse_inits(text: str) -> tuple[Init, ...]:
     return cast(tuple[Init, ...], names)
 
 
-def _few(values: Any, text: str) -> Any:
+def _few(values: tuple[_T, ...], text: str) -> tuple[_T, ...]:
     if len(values) > _MOST:
         raise typer.BadParameter(f"{text!r}: at most {_MOST}, each of which is trained")
     return values
@@ -130,10 +140,14 @@ def playground(
     sets = _sets(data_key, data, target, (x, y), positive, rows)
     with counting("training", len(sets) * n_runs(grid), quiet=quiet or as_json) as tell:
         replays = [train_all(train_key, points, grid, tell) for points in sets]
-    middle = [len(values) // 2 for values in (hidden, batch_size, learning_rate)]
-    start = Choice(middle[0], middle[1], init=0, learning_rate=middle[2])
+    first_shown = Choice(
+        width=len(hidden) // 2,
+        batch_size=len(batch_size) // 2,
+        init=0,
+        learning_rate=len(learning_rate) // 2,
+    )
     command = shlex.join(["jaxmlp", *sys.argv[1:]])
-    page = render_playground(replays, grid, start, command)
+    page = render_playground(replays, grid, first_shown, command)
     with whole_file(out) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
     notes = [f"{points.name}: {points.note}" for points in sets if points.note]
@@ -182,8 +196,9 @@ def _sets(
     positive: str | None,
     n_rows: int,
 ) -> list[PointSet]:
-    if data is None or target is None:
+    if data is None:
         return built_in_sets(key, n_rows)
+    assert target is not None
     table = read_table(data)
     with about(data):
         x, y = axes

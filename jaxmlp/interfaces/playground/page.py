@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from jaxmlp.interfaces.playground.runs import CHECKS, Choice, Grid, Replay
 
+_SCRIPTS = ("network.js", "state.js", "plane.js", "tables.js", "page.js")
+
 L2 = 0.01
 """Damping of the influence that the page computes."""
 
@@ -35,7 +37,7 @@ def render_playground(
     Guarantees:
       No text of a table is markup. The page can be written as UTF-8.
     """
-    script = _part("network.js") + _part("page.js")
+    script = "".join(map(_part, _SCRIPTS))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
@@ -60,7 +62,8 @@ def _part(name: str) -> str:
 
 def _json(values: dict[str, Any]) -> str:
     """JSON that cannot end the element that it stands in."""
-    return json.dumps(values, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
 def _payload(replays: list[Replay], grid: Grid, start: Choice) -> dict[str, Any]:
@@ -84,9 +87,11 @@ def _set(replay: Replay) -> dict[str, Any]:
         "sd": points.sd.tolist(),
         "note": points.note,
         "n_train": len(points.y_train),
+        "raw": _packed(points.raw, "<f8"),
         "X": _packed(np.concatenate([points.X_train, points.X_val]), "<f4"),
         "y": "".join(map(str, y.tolist())),
         "epochs": replay.epochs.tolist(),
+        "checked": replay.checked.tolist(),
         "orders": _packed(replay.orders, "<u4"),
         "runs": [
             {"params": _packed(run.params, "<f4"), "checks": _packed(run.checks, "<f8")}

@@ -69,12 +69,14 @@ class Replay(NamedTuple):
     Attributes:
       points: The points.
       epochs: Number of epochs done at each snapshot, the first one 0, `(S,)`.
+      checked: Which training point's numbers are among the checks, `(S,)`.
       orders: Order of the training points in the epoch after each snapshot, `(S, n)`.
       runs: One for each combination of the grid.
     """
 
     points: PointSet
     epochs: NDArray[np.int64]
+    checked: NDArray[np.int64]
     orders: NDArray[np.int32]
     runs: list[Run]
 
@@ -107,6 +109,7 @@ def train_all(
     init_key, shuffle_key = jax.random.split(key)
     epochs = snapshot_epochs(grid.n_epochs)
     n = len(points.y_train)
+    checked = np.arange(len(epochs)) * 37 % n  # another one each time
     runs = []
     for i, width in enumerate(grid.widths):
         trained = []
@@ -114,13 +117,13 @@ def train_all(
             snapshots = _train(init_key, shuffle_key, points, grid, choice, epochs)
             trained.append((choice, snapshots))
             tell()
-        checks = _checks([snapshots for _, snapshots in trained], points)
+        checks = _checks([snapshots for _, snapshots in trained], points, checked)
         runs += [
             Run(choice, _flat(snapshots, width), check)
             for (choice, snapshots), check in zip(trained, checks, strict=True)
         ]
     orders = np.stack([np.asarray(epoch_order(shuffle_key, int(e), n)) for e in epochs])
-    return Replay(points, epochs, orders, runs)
+    return Replay(points, epochs, checked, orders, runs)
 
 
 def n_runs(grid: Grid) -> int:
@@ -146,7 +149,7 @@ def _train(
     epochs: NDArray[np.int64],
 ) -> Params:
     """Parameters of a run at each snapshot, with a leading axis of size S."""
-    params = start(init_key, grid.widths[choice.width], grid.inits[choice.init])
+    params = start_params(init_key, grid.widths[choice.width], grid.inits[choice.init])
     rate = jnp.asarray(grid.learning_rates[choice.learning_rate], jnp.float32)
     snapshots, wanted = [params], set(epochs.tolist())
     state = _SGD.init(params)
@@ -163,13 +166,18 @@ def _train(
             snapshots.append(now.result().params) if now.n_done in wanted else None
         ),
     )
-    # A run whose loss is no longer finite ends early.
-    lost = jax.tree.map(lambda p: jnp.full_like(p, jnp.nan), params)
+    # A run whose loss is no longer finite ends early, with numbers that are none.
+    lost = jax.tree.map(lambda p: np.full_like(p, np.nan), params)
     snapshots += [lost] * (len(epochs) - len(snapshots))
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *snapshots)
+    sound = [one if _is_finite(one) else lost for one in snapshots]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *sound)
 
 
-def start(key: jax.Array, width: int, init: Init) -> Params:
+def _is_finite(params: Params) -> bool:
+    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(params))
+
+
+def start_params(key: jax.Array, width: int, init: Init) -> Params:
     """Starting parameters of a network with two features."""
     params = init_params(key, (2, width, 1), method="he" if init == "zero" else init)
     return jax.tree.map(jnp.zeros_like, params) if init == "zero" else params
@@ -182,11 +190,12 @@ def _flat(params: Params, width: int) -> NDArray[np.float32]:
     return np.concatenate([w1, hidden.b, output.w[:, :, 0], output.b], axis=1)
 
 
-def _checks(snapshots: Sequence[Params], points: PointSet) -> NDArray[np.float64]:
+def _checks(
+    snapshots: Sequence[Params], points: PointSet, checked: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """JAX's numbers at each snapshot of some runs of one width, `(runs, S, 6)`."""
-    n_snapshots = len(snapshots[0][0].w)
     params = jax.tree.map(lambda *leaves: np.concatenate(leaves), *snapshots)
-    chosen = np.tile(checked_points(n_snapshots, len(points.y_train)), len(snapshots))
+    chosen = np.tile(checked, len(snapshots))
     data = (points.X_train, points.y_train, points.X_val, points.y_val)
     with jax.enable_x64(True):  # the page computes in 64 bits
         wide = jax.tree.map(lambda p: jnp.asarray(p, jnp.float64), params)
@@ -194,12 +203,7 @@ def _checks(snapshots: Sequence[Params], points: PointSet) -> NDArray[np.float64
         one = partial(_check, X=X, y=y, X_val=X_val, y_val=y_val)
         found = jax.jit(jax.vmap(one))(wide, jnp.asarray(chosen))
         stacked = np.stack([np.asarray(column) for column in found], axis=-1)
-    return stacked.reshape(len(snapshots), n_snapshots, len(CHECKS))
-
-
-def checked_points(n_snapshots: int, n: int) -> NDArray[np.int64]:
-    """Which training point is checked at each snapshot: in turn another one."""
-    return np.arange(n_snapshots) * 37 % n
+    return stacked.reshape(len(snapshots), len(checked), len(CHECKS))
 
 
 def _check(

@@ -29,6 +29,7 @@ class PointSet(NamedTuple):
       y_train: Labels in {0, 1}, `(n,)`.
       X_val: Those of the validation part, `(m, 2)`.
       y_val: Its labels, `(m,)`.
+      raw: The columns as they were, `(n + m, 2)`, the training part first.
       mean: Of the training part's columns, `(2,)`.
       sd: Its standard deviations, `(2,)`.
       note: What was left out, or an empty text.
@@ -41,6 +42,7 @@ class PointSet(NamedTuple):
     y_train: NDArray[np.int32]
     X_val: NDArray[np.float32]
     y_val: NDArray[np.int32]
+    raw: NDArray[np.floating]
     mean: NDArray[np.floating]
     sd: NDArray[np.floating]
     note: str
@@ -59,28 +61,49 @@ def make_set(
 ) -> PointSet:
     """Draws at most `n_rows` points, splits them 70/30 and standardises.
 
-    Mean and standard deviation are those of the training part.
+    Both by label; mean and standard deviation are those of the training part.
 
     Raises:
-      DataError: There are too few points, or a column has one value.
+      DataError: There are too few points, or a column has one value, or such as no
+        standard deviation can be computed of.
     """
     sample_key, split_key = jax.random.split(key)
-    kept = np.asarray(jax.random.permutation(sample_key, len(y)))[:n_rows]
-    if len(kept) < len(y):
-        note = "; ".join(filter(None, (note, f"{len(kept)} of {len(y)} rows, at random")))
-    X, y = X[kept], y[kept]
+    drawn = ""
+    if n_rows < len(y):
+        drawn = f"{n_rows} of {len(y)} rows, at random"
+        shares = (n_rows / len(y), 1 - n_rows / len(y), 0.0)
+        kept, _, _ = train_val_test_split(sample_key, len(y), shares, stratify=y)
+        X, y = X[kept], y[kept]
     if len(y) < _FEWEST or min(np.bincount(y, minlength=2)) < 2:
         raise DataError(
-            f"{len(y)} rows with both numbers, {int(y.sum())} of them {classes[1]!r}; the "
-            f"page needs {_FEWEST}, and two of each label"
+            f"{drawn or f'{len(y)} rows with both numbers'}, {int(y.sum())} of them "
+            f"{classes[1]!r}: the page needs {_FEWEST}, and two of each label"
         )
     train, val, _ = train_val_test_split(split_key, len(y), (0.7, 0.3, 0.0), stratify=y)
-    mean, sd = X[train].mean(axis=0), X[train].std(axis=0)
-    for axis, spread in zip(axes, sd, strict=True):
-        if not spread > 0:
-            raise DataError(f"column {axis!r}: all values are the same; take another")
-    X = ((X - mean) / sd).astype(np.float32)
-    return PointSet(name, axes, classes, X[train], y[train], X[val], y[val], mean, sd, note)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        mean, sd = X[train].mean(axis=0), X[train].std(axis=0)
+    for k, axis in enumerate(axes):
+        if np.ptp(X[train, k]) == 0:  # the deviation of 0.1, 0.1, … is not quite 0
+            raise DataError(
+                f"column {axis!r}: all values of the training points are the same; take "
+                "another"
+            )
+        if not (np.isfinite(sd[k]) and sd[k] > np.finfo(np.float64).tiny):
+            raise DataError(f"column {axis!r}: its values are too large or too small")
+    Z = ((X - mean) / sd).astype(np.float32)
+    return PointSet(
+        name,
+        axes,
+        classes,
+        X_train=Z[train],
+        y_train=y[train],
+        X_val=Z[val],
+        y_val=y[val],
+        raw=np.concatenate([X[train], X[val]]),
+        mean=mean,
+        sd=sd,
+        note="; ".join(filter(None, (note, drawn))),
+    )
 
 
 def table_set(

@@ -7,10 +7,9 @@ import pytest
 from jaxmlp import Layer, bce_with_logits, fit, forward, init_params
 from jaxmlp.interfaces.playground.runs import (
     CHECKS,
-    checked_points,
     n_runs,
     snapshot_epochs,
-    start,
+    start_params,
 )
 from jaxmlp.training import epoch_order
 from tests.helpers import mean_loss, relative_error
@@ -68,7 +67,7 @@ def test_checks_are_jax_s_numbers(replay, x64):
     run = find(replay, width=2, batch_size=16, init="he", learning_rate=0.3)
     points = replay.points
     X, y = jnp.asarray(points.X_train, jnp.float64), points.y_train.astype(float)
-    for k, i in enumerate(checked_points(len(replay.epochs), len(y))):
+    for k, i in enumerate(replay.checked):
         params = params_of(run.params[k].astype(np.float64), 2)
         grads = jax.grad(mean_loss)(params, X, y)
         own = jax.grad(mean_loss)(params, X[i : i + 1], y[i : i + 1])
@@ -100,7 +99,8 @@ def test_zero_weights_stay_zero_but_for_the_last_bias(replay):
     assert not run.params[:, :-1].any()
     assert run.params[-1, -1] != 0
     assert all(
-        not leaf.any() for leaf in jax.tree.leaves(start(jax.random.key(0), 3, "zero"))
+        not leaf.any()
+        for leaf in jax.tree.leaves(start_params(jax.random.key(0), 3, "zero"))
     )
 
 

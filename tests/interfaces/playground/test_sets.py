@@ -8,16 +8,26 @@ from jaxmlp.interfaces.playground.sets import built_in_sets, table_set, two_colu
 from tests.interfaces.playground.conftest import make_points
 
 
+def columns(n=40):
+    rng = np.random.default_rng(1)
+    return {
+        "a": rng.normal(size=n),
+        "b": rng.integers(0, 50, n),
+        "y": np.where(np.arange(n) % 2 == 0, "no", "yes"),
+    }
+
+
 def test_points_are_split_and_standardised_by_the_training_part():
     points = make_points()
     assert len(points.y_train), len(points.y_val) == (42, 18)
     np.testing.assert_allclose(points.X_train.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(points.X_train.std(axis=0), 1, rtol=1e-6)
     assert abs(points.X_val.mean(axis=0)).max() > 1e-3
-    raw = points.X_train * points.sd + points.mean
-    np.testing.assert_array_equal(
-        ((raw[:, 0] - 1) * (raw[:, 1] - 300) > 0).astype(int), points.y_train
-    )
+    y = np.concatenate([points.y_train, points.y_val])
+    raw = points.raw
+    np.testing.assert_array_equal(((raw[:, 0] - 1) * (raw[:, 1] - 300) > 0).astype(int), y)
+    X = np.concatenate([points.X_train, points.X_val])
+    np.testing.assert_allclose(X * points.sd + points.mean, raw, rtol=1e-5, atol=1e-5)
 
 
 def test_rows_are_drawn_at_random_from_the_seed():
@@ -45,15 +55,6 @@ def take(columns, axes=("a", "b"), **others):
     return table_set(jax.random.key(0), pa.table(columns), "y", axes, **given)
 
 
-def columns(n=40):
-    rng = np.random.default_rng(1)
-    return {
-        "a": rng.normal(size=n),
-        "b": rng.integers(0, 50, n),
-        "y": np.where(np.arange(n) % 2 == 0, "no", "yes"),
-    }
-
-
 def test_a_table_of_ones_own():
     points = take(columns())
     assert (points.name, points.axes, points.classes) == (
@@ -79,7 +80,15 @@ def test_rows_without_a_value_are_left_out_and_told():
     ("change", "told"),
     [
         ({"a": ["x"] * 40}, "column 'a'"),
-        ({"a": np.ones(40)}, "column 'a': all values are the same"),
+        ({"a": np.full(40, 0.1)}, "column 'a': all values of the training points are the"),
+        (
+            {"a": columns()["a"] * 1e200},
+            "column 'a': its values are too large or too small",
+        ),
+        (
+            {"a": columns()["a"] * 1e-200},
+            "column 'a': its values are too large or too small",
+        ),
         ({"a": np.full(40, np.inf)}, "column 'a'"),
         ({"y": ["yes"] * 40}, "1 distinct value"),
         ({"y": ["yes"] * 39 + ["no"]}, "two of each label"),
@@ -95,6 +104,18 @@ def test_too_few_rows_and_absent_columns():
         take({name: values[:8] for name, values in columns().items()})
     with pytest.raises(DataError, match=r"no feature column 'c'.*a, b, y"):
         take(columns(), axes=("a", "c"))
+
+
+def test_a_rare_label_is_drawn_by_its_share():
+    rng = np.random.default_rng(0)
+    given = {name: rng.normal(size=2000) for name in ("a", "b")}
+    given["y"] = (np.arange(2000) < 40).astype(int)
+    points = take(given, n_rows=300)
+    assert points.y_train.sum() + points.y_val.sum() == 6
+    assert points.note == "300 of 2000 rows, at random"
+    given["y"] = (np.arange(2000) < 3).astype(int)
+    with pytest.raises(DataError, match=r"^300 of 2000 rows, at random, . of them '1'"):
+        take(given, n_rows=300)
 
 
 def test_two_columns_need_no_names():
