@@ -36,6 +36,7 @@ def folder(tmp_path_factory):
         "missing": {**right, "churned": pa.array([None, *right["churned"][1:].tolist()])},
         "lacks": {"spend": right["spend"]},
         "text": {**right, "age": ["old", *map(str, right["age"][1:])]},
+        "wide": {**right, "constant": np.full(60, 0.1)},
         "other": {**right, "age": right["age"] + 1},
     }
     for name, table in tables.items():
@@ -64,6 +65,10 @@ COMMANDS = {
     "UTF-16": ("train", "utf16.csv", *TARGET),
     "--positive": ("train", "churn.csv", *TARGET, "--positive", "maybe"),
     "must end in .csv": ("predict", "model", "churn.csv", "--out", "p.xlsx"),
+    "--x and --y": ("playground", "wide.csv", *TARGET),
+    "are the same": (
+        "playground", "wide.csv", *TARGET, "--x", "spend", "--y", "constant",
+    ),
     "not a model": ("predict", "nomodel", "churn.csv"),
     "not the table that": ("explain", "model", "--train", "other.csv", "--row", "1"),
     "--dp-epsilon is": (
