@@ -81,31 +81,37 @@ function unitLine(net, j) {
 }
 
 function drawLines(net) {
-  const layer = byId("lines");
-  layer.replaceChildren();
-  if (!state.lines || isLost(net)) return;
-  const scale = set().view;
   const strongest = Math.max(...net.W2.map(Math.abs), 1e-12);
-  net.W1.forEach((w, j) => {
-    const ends = unitLine(net, j);
-    if (!ends) return;
-    const [[x1, y1], [x2, y2]] = ends.map(([u, v]) => [across(scale, u), down(scale, v)]);
-    const kind = net.W2[j] >= 0 ? "up" : "down";
-    const opacity = 0.25 + (0.75 * Math.abs(net.W2[j])) / strongest;
-    layer.append(svg("line", { x1, y1, x2, y2, class: `unit ${kind}`, opacity }));
-    // A short stroke on the side where the unit is active.
-    const along = 0.2 + (0.6 * (j + 0.5)) / net.q; // so that names do not meet
-    const [mx, my] = [x1 + (x2 - x1) * along, y1 + (y2 - y1) * along];
-    let [nx, ny] = [w[0] * SIDE / (scale.x[1] - scale.x[0]), -w[1] * SIDE / (scale.y[1] - scale.y[0])];
-    [nx, ny] = [y1 - y2, x2 - x1].map((t) => t * Math.sign((y1 - y2) * nx + (x2 - x1) * ny || 1));
-    const length = Math.hypot(nx, ny) || 1;
-    const tip = { x2: mx + (9 * nx) / length, y2: my + (9 * ny) / length };
-    layer.append(svg("line", { x1: mx, y1: my, ...tip, class: `unit ${kind}`, opacity }));
-    if (net.q <= 8) {
-      const place = { x: mx + (17 * nx) / length, y: my + (17 * ny) / length + 4 };
-      layer.append(svg("text", { ...place, class: "unit-name" }, String(j + 1)));
-    }
-  });
+  const isShown = state.lines && !isLost(net);
+  const shapes = net.W1.flatMap((_, j) => (isShown ? lineShapes(net, j, strongest) : []));
+  byId("lines").replaceChildren(...shapes);
+}
+
+function lineShapes(net, j, strongest) {
+  const scale = set().view;
+  const ends = unitLine(net, j);
+  if (!ends) return [];
+  const [[x1, y1], [x2, y2]] = ends.map(([u, v]) => [across(scale, u), down(scale, v)]);
+  const look = {
+    class: `unit ${net.W2[j] >= 0 ? "up" : "down"}`,
+    opacity: 0.25 + (0.75 * Math.abs(net.W2[j])) / strongest,
+  };
+  // A short stroke to the side where the unit is active.
+  const share = 0.2 + (0.6 * (j + 0.5)) / net.q; // so that names do not meet
+  const [mx, my] = [x1 + (x2 - x1) * share, y1 + (y2 - y1) * share];
+  const [nx, ny] = activeSide(net.W1[j], scale);
+  const stroke = { x1: mx, y1: my, x2: mx + 9 * nx, y2: my + 9 * ny };
+  const shapes = [svg("line", { x1, y1, x2, y2, ...look }), svg("line", { ...stroke, ...look })];
+  if (net.q > 8) return shapes;
+  const place = { x: mx + 17 * nx, y: my + 17 * ny + 4 };
+  return [...shapes, svg("text", { ...place, class: "unit-name" }, String(j + 1))];
+}
+
+// Direction in the plot in which a = u x1 + v x2 + b rises fastest.
+function activeSide([u, v], { x, y }) {
+  const [nx, ny] = [u * (x[1] - x[0]), -v * (y[1] - y[0])];
+  const length = Math.hypot(nx, ny) || 1;
+  return [nx / length, ny / length];
 }
 
 // What the points are sized by, or null where there is nothing.
@@ -181,6 +187,7 @@ function ticks([low, high], count = 5) {
 }
 
 function tickText(value, step) {
+  if (value === 0) return "0";
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   const text = decimals <= 6 && Math.abs(value) < 1e9 ? value.toFixed(decimals) : null;
   if (text !== null && text.length <= 7) return minus(text);
