@@ -34,7 +34,11 @@ def execute(path: Path, *, solve: bool = False) -> nbformat.NotebookNode:
     if solve:
         add_solutions(notebook)
     NotebookClient(
-        notebook, timeout=120, record_timing=False, kernel_name="python3"
+        notebook,
+        timeout=120,
+        record_timing=False,
+        coalesce_streams=True,  # which come in pieces, as the hour has it
+        kernel_name="python3",
     ).execute()
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
