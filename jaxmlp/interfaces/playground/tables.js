@@ -98,8 +98,8 @@ function drawExample(net) {
     : "A validation point: its gradient is shown, but no step is taken along it.";
   const greatest = greatestOf([one.dz, batchMean.dz]);
   fill(byId("scalars"), [[""], ["this point"], ["mini-batch mean"]], [
-    scalarRow("x₁", cut(axes[0], 24), null, chosen.x[0]),
-    scalarRow("x₂", cut(axes[1], 24), null, chosen.x[1]),
+    scalarRow("x₁", `${cut(axes[0], 24)}, standardised`, null, chosen.x[0]),
+    scalarRow("x₂", `${cut(axes[1], 24)}, standardised`, null, chosen.x[1]),
     scalarRow("z", "W2 h + b2", null, one.z),
     scalarRow("ŷ", "σ(z)", null, one.yhat),
     scalarRow("y", cut(classes[chosen.y], 24), null, chosen.y),
@@ -152,6 +152,9 @@ function drawWords(net) {
   byId("val-loss").textContent = shown(found.val_loss);
   byId("lost").hidden = !isLost(net);
   byId("note").textContent = set().note;
+  set().classes.forEach((label, i) => {
+    byId(`name-${i}`).textContent = `y = ${i}: ${cut(label, 24)}`;
+  });
   drawComparisons(net);
 }
 
