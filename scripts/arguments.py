@@ -22,6 +22,17 @@ def add_rounds(parser: argparse.ArgumentParser, default: int) -> None:
     )
 
 
+def add_tables(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "tables", nargs="+", type=existing_file, help="CSV or Parquet files"
+    )
+    parser.add_argument(
+        "--target",
+        default="target",
+        help="column with the two labels, in each table (default: %(default)s)",
+    )
+
+
 def add_quick(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick",

@@ -19,7 +19,7 @@ import warnings
 import jax
 import numpy as np
 import pyarrow as pa
-from arguments import add_json, existing_file, make_parser, positive, whole
+from arguments import add_json, add_tables, make_parser, positive, whole
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -40,14 +40,7 @@ MOST_LEVELS = 250  # gradient boosting takes 255 levels of a category
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument(
-        "tables", nargs="+", type=existing_file, help="CSV or Parquet files"
-    )
-    parser.add_argument(
-        "--target",
-        default="target",
-        help="column with the two labels, in each table (default: %(default)s)",
-    )
+    add_tables(parser)
     parser.add_argument(
         "--seeds",
         type=whole(1),

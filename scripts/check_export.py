@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import onnxruntime
 import pyarrow as pa
-from arguments import existing_file, make_parser
+from arguments import add_tables, make_parser
 from bench_quality import sample
 from jax import export
 
@@ -32,14 +32,7 @@ from jaxmlp.interfaces.recipes.recipe import EnsembleRecipe
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument(
-        "tables", nargs="+", type=existing_file, help="CSV or Parquet files"
-    )
-    parser.add_argument(
-        "--target",
-        default="target",
-        help="column with the two labels, in each table (default: %(default)s)",
-    )
+    add_tables(parser)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     try:

@@ -153,7 +153,8 @@ function drawWords(net) {
   byId("lost").hidden = !isLost(net);
   byId("note").textContent = set().note;
   set().classes.forEach((label, i) => {
-    byId(`name-${i}`).textContent = `y = ${i}: ${cut(label, 24)}`;
+    const name = label === String(i) ? "" : `: ${cut(label, 24)}`;
+    byId(`name-${i}`).textContent = `y = ${i}${name}`;
   });
   drawComparisons(net);
 }

@@ -27,6 +27,16 @@ def check_forward_one(my_forward: Callable[..., Any]) -> str:
     Raises:
       AssertionError: A line is wrong; names it.
 
+    Examples:
+      >>> from jaxmlp.lecture import check_forward_one, relu, sigmoid
+      >>> def my_forward(W1, b1, W2, b2, x):
+      ...     a = W1 @ x + b1
+      ...     z = -(W2 @ relu(a) + b2)
+      ...     return a, relu(a), z, sigmoid(z)
+      >>> check_forward_one(my_forward)
+      Traceback (most recent call last):
+      AssertionError: z = W2 h + b2: the sign is turned
+
     Source:
       Lecture, "Recap - I".
     """
@@ -59,6 +69,18 @@ def check_backward_one(my_backward: Callable[..., Any]) -> str:
 
     Raises:
       AssertionError: An equation is wrong; names it.
+
+    Guarantees:
+      `backward_one(...)._asdict()` passes.
+
+    Examples:
+      >>> from jaxmlp.lecture import Theta, backward_one, check_backward_one
+      >>> def my_backward(W1, b1, W2, b2, x, y):
+      ...     one = backward_one(Theta(W1, b1, W2, b2).to_params(), x, y)
+      ...     return {**one._asdict(), "dL_db1": -one.dL_da}
+      >>> check_backward_one(my_backward)
+      Traceback (most recent call last):
+      AssertionError: equation (7), ∂L/∂b1 = ∂L/∂a: the sign is turned
 
     Source:
       Lecture, equations (1) to (7).

@@ -31,6 +31,12 @@ def check_sgd_update(my_update: Callable[..., Any]) -> str:
     Raises:
       AssertionError: It does not; says how.
 
+    Examples:
+      >>> from jaxmlp.lecture import check_sgd_update, sgd_update
+      >>> check_sgd_update(lambda params, grads, eta: sgd_update(params, grads, -eta))
+      Traceback (most recent call last):
+      AssertionError: θ - η ∇θ: yours goes uphill: the minus is missing
+
     Source:
       Lecture, "Stochastic Gradient Descent (SGD)".
     """
@@ -55,7 +61,10 @@ def check_sgd_update(my_update: Callable[..., Any]) -> str:
 def check_init(
     my_init: Callable[[jax.Array, Sequence[int]], Any], method: InitMethod
 ) -> str:
-    """Checks starting parameters of your own by their distribution.
+    """Checks starting parameters of your own.
+
+    By their distribution, and that the key and nothing else decides: your function is
+    called with some twenty keys, one of them twice, for layers of 300, 60 and 1 units.
 
     Args:
       my_init: `my_init(key, layer_sizes)`; returns a tuple with `(w, b)` of shapes
@@ -68,6 +77,15 @@ def check_init(
     Raises:
       AssertionError: It does not; says how.
       ValueError: The method is neither.
+
+    Guarantees:
+      `init_params` passes with both methods.
+
+    Examples:
+      >>> from jaxmlp import init_params
+      >>> from jaxmlp.lecture import check_init
+      >>> check_init(init_params, "he")
+      'He: W ~ N(0, 2 / d_in) holds'
 
     Source:
       Lecture, "Initialization Methods".
